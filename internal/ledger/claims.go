@@ -1,0 +1,188 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Claim is one copier's right to copy one object, the only one at that time.
+type Claim struct {
+	Object  Object
+	Session string
+	// From holds the newest version, To receives it.
+	From, To Store
+	// Version is From's version when the claim was made. Read the object after.
+	Version int64
+	// Attempts counts the tries that failed before.
+	Attempts int
+	// DirtySince is zero for an initial copy.
+	DirtySince time.Time
+
+	token string
+}
+
+// ClaimEvents takes at most max due dirty objects from every shard together,
+// oldest first; empty when there are none. Errors: ErrFenced, ErrNoRoute, ErrUnavailable.
+func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]Claim, error) {
+	var out []Claim
+	first := 0
+	if l.shards > 1 {
+		first = int(intentID.Add(1) % uint64(l.shards)) //nolint:gosec // shards is small
+	}
+	for i := range l.shards {
+		if len(out) >= limit {
+			break
+		}
+		v, err := l.run(ctx, l.call(claimEventsScript, l.shard((first+i)%l.shards), session, limit-len(out)))
+		if err != nil {
+			return out, err
+		}
+		list, _ := v.([]any)
+		if status, _ := list[0].(string); status == "FENCED" {
+			return out, ErrFenced
+		}
+		for _, e := range list[1:] {
+			f := strs(e)
+			from := storeOf(f[2])
+			out = append(out, Claim{Object: Object{f[0], f[1]}, Session: session, From: from, To: from.Other(),
+				Version: number(f[3]), token: f[4], Attempts: int(number(f[5])), DirtySince: millis(number(f[6]))})
+		}
+	}
+	return out, nil
+}
+
+// ClaimObjects claims the keys of an initial batch. Keys that are dirty, claimed
+// or being written are left out: events copy them. One pipeline.
+func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys []string) ([]Claim, error) {
+	byShard := make([][]any, l.shards)
+	for _, k := range keys {
+		s := l.shardOf(Object{bucket, k})
+		byShard[s] = append(byShard[s], k)
+	}
+	var calls []call
+	for i, ks := range byShard {
+		if len(ks) > 0 {
+			calls = append(calls, l.call(claimObjectsScript, l.shard(i), append([]any{session, bucket}, ks...)...))
+		}
+	}
+	vs, errs := l.runAll(ctx, calls)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	var out []Claim
+	for _, v := range vs {
+		list, _ := v.([]any)
+		if status, _ := list[0].(string); status == "FENCED" {
+			return nil, ErrFenced
+		}
+		for _, e := range list[1:] {
+			f := strs(e)
+			from := storeOf(f[1])
+			out = append(out, Claim{Object: Object{bucket, f[0]}, Session: session, From: from, To: from.Other(),
+				Version: number(f[2]), token: f[3]})
+		}
+	}
+	return out, nil
+}
+
+// Lock keeps clients' writes off the follower for at most ttl. Call it before
+// the final write of a copy (PUT, DELETE, CompleteMultipartUpload) whenever the
+// route is not Steady. The write must have landed, or be given up for good,
+// within ttl; where the store can, make it conditional on what it holds now.
+// ErrClaimLost: a client was first; drop the copy.
+func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
+	v, err := l.run(ctx, l.call(lockScript, l.prefix(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds()))
+	if err != nil {
+		return err
+	}
+	if integer(v) == 0 {
+		return ErrClaimLost
+	}
+	return nil
+}
+
+// Settle says that the follower now holds each claim's Version. Per claim: nil,
+// ErrClaimLost (the object is copied again), ErrOverrun, or a ledger error. One pipeline.
+func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
+	calls := make([]call, len(claims))
+	for i, c := range claims {
+		calls[i] = l.call(settleScript, l.prefix(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version)
+	}
+	vs, errs := l.runAll(ctx, calls)
+	for i, v := range vs {
+		if errs[i] != nil {
+			continue
+		}
+		switch v {
+		case "LOST":
+			errs[i] = ErrClaimLost
+		case "OVERRUN":
+			errs[i] = ErrOverrun
+		}
+	}
+	return errs
+}
+
+func (l *Ledger) release(ctx context.Context, mode, cause string, delay time.Duration, claims ...Claim) error {
+	calls := make([]call, len(claims))
+	for i, c := range claims {
+		calls[i] = l.call(releaseScript, l.prefix(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, mode, delay.Milliseconds(), cause)
+	}
+	return l.runAllErr(ctx, calls)
+}
+
+// Unclaim gives claims back at once: nothing was written. The objects are
+// copied by events from now on. One pipeline.
+func (l *Ledger) Unclaim(ctx context.Context, claims ...Claim) error {
+	return l.release(ctx, "unclaim", "", 0, claims...)
+}
+
+// Fail ends a try: the object stays dirty and is due again after a time.
+func (l *Ledger) Fail(ctx context.Context, c Claim, cause string, retryAfter time.Duration) error {
+	return l.release(ctx, "retry", cause, retryAfter, c)
+}
+
+// GiveUp ends the last try: the object stays dirty, is named in Failures, and is
+// not tried again until it is written or RetryFailed is called.
+func (l *Ledger) GiveUp(ctx context.Context, c Claim, cause string) error {
+	return l.release(ctx, "giveup", cause, 0, c)
+}
+
+// RetryFailed queues everything that was given up, and returns how many objects
+// and buckets that were. One call a shard and 1,000 objects.
+func (l *Ledger) RetryFailed(ctx context.Context) (int, error) {
+	v, err := l.run(ctx, l.call(retryBucketsScript, l.global()))
+	if err != nil {
+		return 0, err
+	}
+	total := int(integer(v))
+	for i := range l.shards {
+		for {
+			v, err := l.run(ctx, l.call(retryFailedScript, l.shard(i), 1000))
+			if err != nil {
+				return total, err
+			}
+			total += int(integer(v))
+			if integer(v) < 1000 {
+				break
+			}
+		}
+	}
+	return total, nil
+}
+
+// SettleDoubts settles at most max in-doubt intents a shard that are due, and
+// returns how many.
+func (l *Ledger) SettleDoubts(ctx context.Context, limit int) (int, error) {
+	calls := make([]call, l.shards)
+	for i := range calls {
+		calls[i] = l.call(settleDoubtsScript, l.shard(i), limit)
+	}
+	vs, errs := l.runAll(ctx, calls)
+	total := 0
+	for _, v := range vs {
+		total += int(integer(v))
+	}
+	return total, errors.Join(errs...)
+}

@@ -1,0 +1,34 @@
+package ledger
+
+import "errors"
+
+var (
+	// ErrUnavailable wraps every failure to talk to Redis.
+	ErrUnavailable = errors.New("ledger unavailable")
+	// ErrNoRoute: the ledger holds no route: it is new, or it was lost.
+	ErrNoRoute = errors.New("ledger has no route")
+	// ErrFenced: this session was declared dead; register a new one.
+	ErrFenced = errors.New("session is fenced")
+	// ErrLocked: a worker is just committing a copy of this object; ask again
+	// in a few milliseconds.
+	ErrLocked = errors.New("object is locked by a copy")
+	// ErrHeld: writes are held during a PauseWrites switch; ask again soon.
+	ErrHeld = errors.New("writes are held")
+	// ErrNotInSync: the store asked for does not yet hold the newest version.
+	// The copy has been put at the head of the queue; ask again soon.
+	ErrNotInSync = errors.New("object is not in sync")
+	// ErrClaimLost: the claim is no longer ours; drop the copy.
+	ErrClaimLost = errors.New("claim lost")
+	// ErrOverrun: the copy was written after its lock had run out and a client
+	// wrote the same store since. Unless a conditional write fenced the copy,
+	// the client's write may be gone: call MarkUnclean.
+	ErrOverrun = errors.New("copy overran its lock")
+	// ErrNoWork: nothing to take now.
+	ErrNoWork = errors.New("no work")
+	// ErrQueueFull: copiers are behind; the lister must wait.
+	ErrQueueFull = errors.New("copy queue is full")
+	// ErrTaskLost: the task belongs to somebody else now; drop it.
+	ErrTaskLost = errors.New("task lost")
+	// ErrStaleEpoch: a newer route is in force.
+	ErrStaleEpoch = errors.New("a newer route is in force")
+)

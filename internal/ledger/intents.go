@@ -1,0 +1,169 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// BeginOptions say what a client's write needs.
+type BeginOptions struct {
+	// Store is where the write must go; nil means the route's main. Requests on
+	// a multipart upload go to the store that it lives on.
+	Store *Store
+	// InSync refuses with ErrNotInSync unless that store holds the newest
+	// version and no write is under way on the other one: for conditional
+	// writes, copies and metadata writes, which depend on what is there.
+	InSync bool
+}
+
+// Intent is a client's write that has begun and is not settled.
+type Intent struct {
+	ID      string
+	Session string
+	Object  Object
+	// Store takes the write.
+	Store Store
+	// Newest says that Store held the newest version at Begin. Then Commit may
+	// come after the client was answered, for an intent left behind is settled
+	// as done; otherwise Commit must succeed first.
+	Newest bool
+	// Route was in force at Begin.
+	Route Route
+	// Began is the local time of Begin.
+	Began time.Time
+
+	seq string
+}
+
+// Change is a write that was forwarded without an intent.
+type Change struct {
+	Object Object
+	Store  Store
+}
+
+var intentID atomic.Uint64
+
+// Begin stores the intent of one write and says where it goes. Errors:
+// ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync.
+func (l *Ledger) Begin(ctx context.Context, session string, o Object, opt BeginOptions) (Intent, error) {
+	in, err := l.beginShard(ctx, session, o.Bucket, []string{o.Key}, opt)
+	if err != nil {
+		return Intent{}, err
+	}
+	return in[0], nil
+}
+
+// BeginMany stores the intents of writes to many keys of a bucket: all, or none
+// when it returns an error. Shards may be at different epochs for a moment, so
+// the intents may name different stores.
+func (l *Ledger) BeginMany(ctx context.Context, session, bucket string, keys []string, opt BeginOptions) ([]Intent, error) {
+	byShard := map[int][]int{}
+	for i, k := range keys {
+		s := l.shardOf(Object{bucket, k})
+		byShard[s] = append(byShard[s], i)
+	}
+	out := make([]Intent, len(keys))
+	var begun []Intent
+	for _, idx := range byShard {
+		part := make([]string, len(idx))
+		for j, i := range idx {
+			part[j] = keys[i]
+		}
+		in, err := l.beginShard(ctx, session, bucket, part, opt)
+		if err != nil {
+			if len(begun) > 0 {
+				err = errors.Join(err, l.Abort(context.WithoutCancel(ctx), begun...))
+			}
+			return nil, err
+		}
+		for j, i := range idx {
+			out[i] = in[j]
+		}
+		begun = append(begun, in...)
+	}
+	return out, nil
+}
+
+func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []string, opt BeginOptions) ([]Intent, error) {
+	want := ""
+	if opt.Store != nil {
+		want = opt.Store.code()
+	}
+	args := make([]any, 0, 4+2*len(keys))
+	args = append(args, session, want, flag(opt.InSync), bucket)
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		ids[i] = strconv.FormatUint(intentID.Add(1), 36)
+		args = append(args, ids[i], k)
+	}
+	began := time.Now()
+	v, err := l.run(ctx, l.call(beginScript, l.prefix(Object{bucket, keys[0]}), args...))
+	if err != nil {
+		return nil, err
+	}
+	a := strs(v)
+	switch a[0] {
+	case "OK":
+	case "FENCED":
+		return nil, ErrFenced
+	case "HELD":
+		return nil, ErrHeld
+	case "LOCKED":
+		return nil, ErrLocked
+	case "DIRTY":
+		return nil, ErrNotInSync
+	default:
+		return nil, fmt.Errorf("begin: unexpected answer %q", a[0])
+	}
+	route := parseRoute(a[1:8])
+	out := make([]Intent, len(keys))
+	for i, k := range keys {
+		f := a[8+3*i:]
+		out[i] = Intent{ID: ids[i], Session: session, Object: Object{bucket, k}, Store: storeOf(f[0]),
+			Newest: f[1] == "1", Route: route, Began: began, seq: f[2]}
+	}
+	return out, nil
+}
+
+// Commit settles writes that took place (2xx). It is idempotent, and right even
+// when the intent was settled by somebody else meanwhile. One pipeline.
+func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
+	calls := make([]call, len(intents))
+	for i, in := range intents {
+		calls[i] = l.call(commitScript, l.prefix(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key)
+	}
+	return l.runAllErr(ctx, calls)
+}
+
+// Abort drops intents whose writes did not take place (a definite 4xx). One pipeline.
+func (l *Ledger) Abort(ctx context.Context, intents ...Intent) error {
+	calls := make([]call, len(intents))
+	for i, in := range intents {
+		calls[i] = l.call(abortScript, l.prefix(in.Object), in.Session, in.ID, in.Store.code(), in.Object.Bucket, in.Object.Key)
+	}
+	return l.runAllErr(ctx, calls)
+}
+
+// Doubt leaves intents open whose outcome is unknown; after the longest time
+// that such a request can still reach its store, a worker settles them. One pipeline.
+func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
+	calls := make([]call, len(intents))
+	for i, in := range intents {
+		calls[i] = l.call(doubtScript, l.prefix(in.Object), in.Session, in.ID, after.Milliseconds(), in.Object.Bucket, in.Object.Key, in.Store.code())
+	}
+	return l.runAllErr(ctx, calls)
+}
+
+// Record replays writes that were forwarded while the ledger was out of reach.
+// One pipeline; it may be repeated.
+func (l *Ledger) Record(ctx context.Context, changes ...Change) error {
+	calls := make([]call, len(changes))
+	for i, c := range changes {
+		calls[i] = l.call(recordScript, l.prefix(c.Object), c.Store.code(), c.Object.Bucket, c.Object.Key)
+	}
+	return l.runAllErr(ctx, calls)
+}

@@ -1,0 +1,47 @@
+package ledger
+
+import "strconv"
+
+// Every key of a migration, below two prefixes. One script touches one prefix,
+// and one prefix is one hash slot.
+//
+// Below a shard's prefix cf:{NAME/SHARD}: (owner: proxies and workers)
+//
+//	route        hash    the route in force here                       for ever
+//	seq          string  counter that versions come from               for ever
+//	o:BUCKET\0KEY hash   record of an object (fields: prelude.lua)      while dirty, in flight, claimed or locked
+//	x:BUCKET     zset    visible records' keys, lexical: list overlay   as the records
+//	xb           set     buckets that have an x:                        for ever, one per bucket
+//	age          zset    dirty objects by ms since when                 while dirty
+//	q            zset    events: dirty objects by ms when due           until claimed
+//	i:SESSION    hash    open intents: STORE|SEQ||OBJECT                until settled
+//	doubt        zset    in-doubt intents by ms when to settle          until settled
+//	cl:SESSION   set     objects a session has claimed                  until settled
+//	dead:SESSION string  fence                                          30 days
+//	fail         hash    objects given up: cause                        until copied or retried
+//	u            hash    uploads on a store other than route.uploads    until done, or SwitchDone
+//	cnt          hash    records by newest store, intents by store      for ever
+//
+// Below the migration's prefix cf:{NAME}:
+//
+//	route        hash    the route that sessions must obey              for ever
+//	tick         string  ms of the last heartbeat                       for ever
+//	meta         hash    generation, shards                             for ever
+//	sess         set     sessions; s:SESSION hash of each               until it left or was buried
+//	dead:SESSION string  fence                                          30 days
+//	buckets      set     buckets; b:BUCKET hash of state and progress   for ever, one per bucket
+//	bq rq cq     list    tasks: buckets, ranges, copy batches           cq is bounded
+//	r:ID c:ID    hash    a range; a batch                               until done
+//	w:SESSION    hash    tasks that a session holds                     until done
+//	next         string  counter of task ids                            for ever
+//	hungry       string  a worker found no range                        2 s
+//	lease:NAME   string  elected session                                its ttl
+//	dangling     hash    multipart uploads left on the old store        for ever
+//	unclean      hash    events that an audit must heal                 until healed
+func (l *Ledger) shard(i int) string {
+	return "cf:{" + l.name + "/" + strconv.Itoa(i) + "}:"
+}
+
+func (l *Ledger) prefix(o Object) string { return l.shard(l.shardOf(o)) }
+
+func (l *Ledger) global() string { return "cf:{" + l.name + "}:" }

@@ -1,0 +1,569 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crossfade-io/crossfade/internal/ledger/ledgertest"
+)
+
+// fixture is a ledger on a real Redis with a clock of its own.
+type fixture struct {
+	*Ledger
+	t   *testing.T
+	ctx context.Context
+	now time.Time
+}
+
+func newFixture(t *testing.T, shards int) *fixture {
+	t.Helper()
+	srv := ledgertest.New(t)
+	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr})
+	t.Cleanup(func() { _ = rdb.Close() })
+	f := &fixture{t: t, ctx: t.Context(), now: time.UnixMilli(1_700_000_000_000)}
+	f.Ledger = New(Options{Redis: rdb, Migration: "test", Shards: shards, Now: func() time.Time { return f.now }})
+	return f
+}
+
+func (f *fixture) route(r Route) {
+	f.t.Helper()
+	if err := f.SetRoute(f.ctx, r); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+var (
+	steady   = Route{Epoch: 1, Main: Source, State: Steady, Sync: true, Uploads: Source, Run: true}
+	switched = Route{Epoch: 3, Main: Target, State: Switched, Sync: true, Uploads: Source, Run: true}
+	object   = Object{"b", "k"}
+)
+
+func (f *fixture) begin(o Object, opt BeginOptions) Intent {
+	f.t.Helper()
+	in, err := f.Begin(f.ctx, "p1", o, opt)
+	if err != nil {
+		f.t.Fatalf("Begin: %v", err)
+	}
+	return in
+}
+
+func (f *fixture) ok(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) newest(o Object) Store {
+	f.t.Helper()
+	loc, err := f.Lookup(f.ctx, o)
+	f.ok(err)
+	return loc.Store
+}
+
+func (f *fixture) claim() Claim {
+	f.t.Helper()
+	cs, err := f.ClaimEvents(f.ctx, "w1", 10)
+	f.ok(err)
+	if len(cs) != 1 {
+		f.t.Fatalf("ClaimEvents: %d claims, want 1", len(cs))
+	}
+	return cs[0]
+}
+
+func (f *fixture) stats() Stats {
+	f.t.Helper()
+	s, err := f.Stats(f.ctx)
+	f.ok(err)
+	return s
+}
+
+// empty asserts that the ledger holds nothing about objects: its size is bound
+// by what differs.
+func (f *fixture) empty() {
+	f.t.Helper()
+	keys, err := f.rdb.Keys(f.ctx, "cf:{test/*").Result()
+	f.ok(err)
+	for _, k := range keys {
+		if strings.Contains(k, ":o:") || strings.HasSuffix(k, ":q") || strings.HasSuffix(k, ":age") || strings.Contains(k, ":x:") || strings.Contains(k, ":i:") || strings.Contains(k, ":cl:") {
+			f.t.Errorf("left behind: %q", k)
+		}
+	}
+	s := f.stats()
+	if s.Dirty != 0 || s.Queued != 0 || s.Newest != [2]int64{} || s.Intents != [2]int64{} || s.Doubts != 0 {
+		f.t.Errorf("stats of an empty ledger: %+v", s)
+	}
+}
+
+func TestWriteIsCopiedOnceAndLeavesNothingBehind(t *testing.T) {
+	f := newFixture(t, 4)
+	f.route(steady)
+	for range 5 {
+		f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	}
+	if s := f.stats(); s.Dirty != 1 || s.Queued != 1 {
+		t.Fatalf("five writes of one object: %+v, want one dirty object queued once", s)
+	}
+	c := f.claim()
+	if c.From != Source || c.To != Target {
+		t.Fatalf("copy from %v to %v", c.From, c.To)
+	}
+	f.ok(errors.Join(f.Settle(f.ctx, c)...))
+	f.empty()
+}
+
+func TestAbortedWriteLeavesNothingBehind(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Abort(f.ctx, f.begin(object, BeginOptions{})))
+	f.empty()
+}
+
+func TestWriteDuringCopyIsCopiedAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	c := f.claim()
+	in := f.begin(object, BeginOptions{})
+	f.ok(errors.Join(f.Settle(f.ctx, c)...))
+	f.ok(f.Commit(f.ctx, in))
+	c = f.claim()
+	f.ok(errors.Join(f.Settle(f.ctx, c)...))
+	f.empty()
+}
+
+func TestWriteCommittedDuringCopyIsQueuedWhenTheCopySettles(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	c := f.claim()
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	if cs, _ := f.ClaimEvents(f.ctx, "w2", 10); len(cs) != 0 {
+		t.Fatal("two copiers of one object at the same time")
+	}
+	f.ok(errors.Join(f.Settle(f.ctx, c)...))
+	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+	f.empty()
+}
+
+func TestBatchLeavesKeysToTheEventPath(t *testing.T) {
+	f := newFixture(t, 4)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(Object{"b", "dirty"}, BeginOptions{})))
+	open := f.begin(Object{"b", "open"}, BeginOptions{})
+	first, err := f.ClaimObjects(f.ctx, "w1", "b", []string{"claimed"})
+	f.ok(err)
+	got, err := f.ClaimObjects(f.ctx, "w2", "b", []string{"dirty", "open", "claimed", "free"})
+	f.ok(err)
+	if len(got) != 1 || got[0].Object.Key != "free" {
+		t.Fatalf("claimed %+v, want only the free key", got)
+	}
+	// The open write is aborted: without an event the object would be lost.
+	f.ok(f.Abort(f.ctx, open))
+	cs, err := f.ClaimEvents(f.ctx, "w1", 10)
+	f.ok(err)
+	keys := map[string]bool{}
+	for _, c := range cs {
+		keys[c.Object.Key] = true
+	}
+	if diff := cmp.Diff(map[string]bool{"dirty": true, "open": true}, keys); diff != "" {
+		t.Fatal(diff)
+	}
+	f.ok(errors.Join(f.Settle(f.ctx, append(append(cs, got...), first...)...)...))
+	f.empty()
+}
+
+func TestInDoubt(t *testing.T) {
+	tests := map[string]struct {
+		main       Route
+		store      Store
+		wantNewest Store
+	}{
+		"on the store that clients see: counts as done":  {main: steady, store: Source, wantNewest: Source},
+		"on the other store: nobody saw it, copied over": {main: switched, store: Source, wantNewest: Target},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(tc.main)
+			in := f.begin(object, BeginOptions{Store: &tc.store})
+			f.ok(f.Doubt(f.ctx, time.Minute, in))
+			if n, _ := f.SettleDoubts(f.ctx, 10); n != 0 {
+				t.Fatal("settled while the request can still land")
+			}
+			f.now = f.now.Add(61 * time.Second)
+			if n, _ := f.SettleDoubts(f.ctx, 10); n != 1 {
+				t.Fatal("not settled when due")
+			}
+			if got := f.newest(object); got != tc.wantNewest {
+				t.Fatalf("newest on %v, want %v", got, tc.wantNewest)
+			}
+			c := f.claim()
+			if c.From != tc.wantNewest {
+				t.Fatalf("copied from %v", c.From)
+			}
+			f.ok(errors.Join(f.Settle(f.ctx, c)...))
+			f.empty()
+		})
+	}
+}
+
+func TestDeadSessionIsSettledOnlyWhenItsRequestsCanNoLongerLand(t *testing.T) {
+	f := newFixture(t, 2)
+	f.route(steady)
+	if _, err := f.heartbeat(f.ctx, "p1", heartbeat{role: RoleProxy, instance: "pod", epoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	in := f.begin(object, BeginOptions{})
+	done, err := f.Bury(f.ctx, "p1", time.Minute)
+	f.ok(err)
+	if done || f.stats().Intents[Source] != 1 {
+		t.Fatal("settled at once")
+	}
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{}); !errors.Is(err, ErrFenced) {
+		t.Fatalf("Begin of a fenced session: %v", err)
+	}
+	f.now = f.now.Add(2 * time.Minute)
+	done, err = f.Bury(f.ctx, "p1", time.Minute)
+	f.ok(err)
+	if !done || f.stats().Dirty != 1 {
+		t.Fatalf("done=%v %+v", done, f.stats())
+	}
+	if u, _ := f.Unclean(f.ctx); len(u) != 1 {
+		t.Fatalf("a proxy that nobody adopted must leave an unclean event, got %v", u)
+	}
+	// It was only paused: its late commit makes the object dirty once more.
+	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+	f.ok(f.Commit(f.ctx, in))
+	if f.stats().Dirty != 1 {
+		t.Fatal("late commit lost")
+	}
+}
+
+func TestAdoptedSessionIsClean(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	for _, h := range []struct {
+		id     string
+		adopts bool
+	}{{"p1", false}, {"p2", true}} {
+		if _, err := f.heartbeat(f.ctx, h.id, heartbeat{role: RoleProxy, instance: "pod", epoch: 1, adopts: h.adopts}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if done, err := f.Bury(f.ctx, "p1", 0); err != nil || !done {
+		t.Fatal(done, err)
+	}
+	if u, _ := f.Unclean(f.ctx); len(u) != 0 {
+		t.Fatalf("unclean: %v", u)
+	}
+}
+
+func TestClaimsOfTheDeadAreCopiedAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	cs, err := f.ClaimObjects(f.ctx, "w1", "b", []string{"x"})
+	f.ok(err)
+	if _, err := f.Bury(f.ctx, "w1", 0); err != nil {
+		t.Fatal(err)
+	}
+	if errs := f.Settle(f.ctx, cs...); !errors.Is(errs[0], ErrClaimLost) {
+		t.Fatalf("Settle of a broken claim: %v", errs[0])
+	}
+	got, err := f.ClaimEvents(f.ctx, "w2", 10)
+	f.ok(err)
+	if len(got) != 1 {
+		t.Fatal("object not copied again")
+	}
+}
+
+func TestSwitchedReadsFollowTheNewestVersion(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	open := f.begin(Object{"b", "open"}, BeginOptions{})
+	f.route(switched)
+	if f.newest(object) != Source {
+		t.Error("dirty object must be read from the source")
+	}
+	if f.newest(open.Object) != Source {
+		t.Error("readers may have seen the open write: it must stay visible")
+	}
+	if f.newest(Object{"b", "other"}) != Target {
+		t.Error("an object in sync is read from the new main")
+	}
+	in := f.begin(object, BeginOptions{})
+	if in.Store != Target || in.Newest {
+		t.Fatalf("write goes to %v, newest=%v", in.Store, in.Newest)
+	}
+	if f.newest(object) != Source {
+		t.Error("an uncommitted write must not be read")
+	}
+	f.ok(f.Commit(f.ctx, in))
+	if f.newest(object) != Target {
+		t.Error("a committed write must be read")
+	}
+}
+
+func TestWriteThatOverlappedTheSwitchNeverComesBack(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	old := f.begin(object, BeginOptions{}) // visible on the source before its commit
+	f.route(switched)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.ok(f.Commit(f.ctx, old))
+	if f.newest(object) != Target {
+		t.Fatal("the older write came back")
+	}
+	c := f.claim()
+	if c.From != Target {
+		t.Fatal("the older write would be copied over the newer one")
+	}
+	// An upload that completes on the old store later is newer.
+	src := Source
+	done := f.begin(object, BeginOptions{Store: &src})
+	f.ok(f.Commit(f.ctx, done))
+	if f.newest(object) != Source {
+		t.Fatal("a completed upload must be the newest")
+	}
+}
+
+func TestCopyLock(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.route(switched)
+	c := f.claim()
+	f.ok(f.Lock(f.ctx, c, 10*time.Second))
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("Begin while a copy commits: %v", err)
+	}
+	f.now = f.now.Add(11 * time.Second)
+	in := f.begin(object, BeginOptions{})
+	f.ok(f.Commit(f.ctx, in))
+	if errs := f.Settle(f.ctx, c); !errors.Is(errs[0], ErrOverrun) {
+		t.Fatalf("Settle after the lock ran out and a client wrote: %v", errs[0])
+	}
+	if f.newest(object) != Target {
+		t.Fatal("the client's write was lost")
+	}
+}
+
+func TestCopyIsDroppedWhenTheClientWasFirst(t *testing.T) {
+	for name, commit := range map[string]bool{"under way": false, "done": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			f.route(switched)
+			c := f.claim()
+			in := f.begin(object, BeginOptions{})
+			if commit {
+				f.ok(f.Commit(f.ctx, in))
+			}
+			if err := f.Lock(f.ctx, c, time.Second); !errors.Is(err, ErrClaimLost) {
+				t.Fatalf("Lock: %v", err)
+			}
+		})
+	}
+}
+
+func TestUnlockedCopyMaySettleAfterTheFlip(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	c := f.claim() // written before barrier one
+	f.route(switched)
+	in := f.begin(object, BeginOptions{})
+	f.ok(errors.Join(f.Settle(f.ctx, c)...))
+	f.ok(f.Commit(f.ctx, in))
+	if f.newest(object) != Target {
+		t.Fatal("write lost")
+	}
+}
+
+func TestInSyncWaits(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.route(switched)
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true}); !errors.Is(err, ErrNotInSync) {
+		t.Fatalf("Begin on a dirty object: %v", err)
+	}
+	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+	in := f.begin(object, BeginOptions{InSync: true})
+	if in.Store != Target || !in.Newest {
+		t.Fatalf("%+v", in)
+	}
+}
+
+func TestHeldWrites(t *testing.T) {
+	f := newFixture(t, 1)
+	r := steady
+	r.Hold = true
+	f.route(r)
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{}); !errors.Is(err, ErrHeld) {
+		t.Fatal(err)
+	}
+}
+
+func TestWithoutReverseTheOldStoreIsLeftAlone(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	r := switched
+	r.Sync = false
+	f.route(r)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	if cs, _ := f.ClaimEvents(f.ctx, "w1", 10); len(cs) != 0 {
+		t.Fatal("copied back to the old store")
+	}
+	f.empty()
+}
+
+func TestGivenUpObjectIsNamedAndRetried(t *testing.T) {
+	f := newFixture(t, 2)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.ok(f.Fail(f.ctx, f.claim(), "503", time.Minute))
+	if cs, _ := f.ClaimEvents(f.ctx, "w1", 1); len(cs) != 0 {
+		t.Fatal("retried before its time")
+	}
+	f.now = f.now.Add(time.Hour)
+	c := f.claim()
+	if c.Attempts != 1 {
+		t.Fatalf("attempts %d", c.Attempts)
+	}
+	f.ok(f.GiveUp(f.ctx, c, "key too long"))
+	fs, err := f.Failures(f.ctx, 10)
+	f.ok(err)
+	if diff := cmp.Diff([]Failure{{object, "key too long"}}, fs); diff != "" {
+		t.Fatal(diff)
+	}
+	if s := f.stats(); s.Failed != 1 || s.Dirty != 1 || s.Queued != 0 {
+		t.Fatalf("%+v", s)
+	}
+	if n, err := f.RetryFailed(f.ctx); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+	f.empty()
+	if s := f.stats(); s.Failed != 0 {
+		t.Fatalf("%+v", s)
+	}
+}
+
+func TestDirtyRange(t *testing.T) {
+	f := newFixture(t, 3)
+	f.route(steady)
+	keys := []string{"a", "b/1", "b/2", "b0", "c", "\x00odd\xff"}
+	for _, k := range keys {
+		f.ok(f.Commit(f.ctx, f.begin(Object{"b", k}, BeginOptions{})))
+	}
+	f.ok(f.Commit(f.ctx, f.begin(Object{"b", ""}, BeginOptions{})))
+	f.route(switched)
+	f.ok(f.Commit(f.ctx, f.begin(Object{"b", "c"}, BeginOptions{})))
+	tests := map[string]struct {
+		prefix, after string
+		want          []string
+	}{
+		"all":            {"", "", []string{"\x00odd\xff", "a", "b/1", "b/2", "b0"}},
+		"prefix":         {"b/", "", []string{"b/1", "b/2"}},
+		"after":          {"", "a", []string{"b/1", "b/2", "b0"}},
+		"prefix, after":  {"b/", "b/1", []string{"b/2"}},
+		"after is lower": {"b/", "a", []string{"b/1", "b/2"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			p, err := f.DirtyRange(f.ctx, Target, "b", tc.prefix, tc.after, 100)
+			f.ok(err)
+			if diff := cmp.Diff(DirtyPage{Keys: tc.want}, p); diff != "" {
+				t.Fatal(diff)
+			}
+		})
+	}
+	var got []string
+	for after := ""; ; {
+		p, err := f.DirtyRange(f.ctx, Target, "b", "", after, 2)
+		f.ok(err)
+		got = append(got, p.Keys...)
+		if p.Horizon == "" {
+			break
+		}
+		after = p.Horizon
+	}
+	if diff := cmp.Diff(tests["all"].want, got); diff != "" {
+		t.Fatalf("paged: %s", diff)
+	}
+}
+
+func TestUploadsBelongToTheStoreTheyWereBegunOn(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	f.ok(f.PutUpload(f.ctx, object, "new", Target))
+	for id, want := range map[string]Store{"new": Target, "old": Source} {
+		if got, err := f.Upload(f.ctx, object, id); got != want || err != nil {
+			t.Errorf("upload %s on %v (%v), want %v", id, got, err, want)
+		}
+	}
+}
+
+func TestLostLedgerIsNotTakenForAnEmptyOne(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	in := f.begin(object, BeginOptions{})
+	f.ok(f.rdb.FlushAll(f.ctx).Err())
+	if err := f.Commit(f.ctx, in); !errors.Is(err, ErrNoRoute) {
+		t.Errorf("Commit: %v", err)
+	}
+	if _, err := f.Lookup(f.ctx, object); !errors.Is(err, ErrNoRoute) {
+		t.Errorf("Lookup: %v", err)
+	}
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, in))
+	if f.stats().Dirty != 1 {
+		t.Error("late commit into a restored ledger lost")
+	}
+}
+
+func TestUnavailableRedisIsSaidSo(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
+	defer func() { _ = rdb.Close() }()
+	l := New(Options{Redis: rdb, Migration: "x"})
+	if _, err := l.Begin(t.Context(), "p", object, BeginOptions{}); !errors.Is(err, ErrUnavailable) {
+		t.Fatal(err)
+	}
+}
+
+func TestOlderRouteIsRefused(t *testing.T) {
+	f := newFixture(t, 2)
+	f.route(switched)
+	if err := f.SetRoute(f.ctx, steady); !errors.Is(err, ErrStaleEpoch) {
+		t.Fatal(err)
+	}
+}
+
+func TestDestroyRemovesEveryKeyOfThisMigrationOnly(t *testing.T) {
+	f := newFixture(t, 3)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.ok(f.AddBuckets(f.ctx, "b"))
+	other := New(Options{Redis: f.rdb, Migration: "test2"})
+	f.ok(other.SetRoute(f.ctx, steady))
+	f.ok(f.Destroy(f.ctx))
+	keys, err := f.rdb.Keys(f.ctx, "*").Result()
+	f.ok(err)
+	for _, k := range keys {
+		if !strings.HasPrefix(k, "cf:{test2") {
+			t.Errorf("left behind: %s", k)
+		}
+	}
+	if len(keys) == 0 {
+		t.Error("the other migration's keys are gone")
+	}
+}

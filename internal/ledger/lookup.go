@@ -1,0 +1,125 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// Location says where a read must go.
+type Location struct {
+	// Store holds the newest version.
+	Store Store
+	// Known says that a record exists: the object is dirty, in flight or claimed.
+	Known bool
+	// Route is in force on the object's shard.
+	Route Route
+}
+
+// Lookup says which store holds the newest version of an object. One round trip.
+func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
+	v, err := l.run(ctx, l.call(lookupScript, l.prefix(o), o.Bucket, o.Key))
+	if err != nil {
+		return Location{}, err
+	}
+	a := strs(v)
+	return Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9])}, nil
+}
+
+// DirtyPage is a part of a bucket's dirty keys, in order.
+type DirtyPage struct {
+	// Keys are sorted; their newest version is not on the listed store.
+	Keys []string
+	// Horizon is the last key that was looked at; nothing after it is known.
+	// Empty: the whole range was looked at.
+	Horizon string
+}
+
+// DirtyRange returns the keys after a key and below a prefix whose newest
+// version is not on the listed store. It looks at no more than limit records a
+// shard. Fetch it before the store's own listing: then a key that is not in it
+// was in sync at that moment.
+func (l *Ledger) DirtyRange(ctx context.Context, listed Store, bucket, prefix, after string, limit int) (DirtyPage, error) {
+	lo, hi := "["+prefix, "+"
+	if after >= prefix && after != "" {
+		lo = "(" + after
+	}
+	if end, ok := prefixEnd(prefix); ok {
+		hi = "(" + end
+	}
+	if prefix == "" && after == "" {
+		lo = "-"
+	}
+	calls := make([]call, l.shards)
+	for i := range calls {
+		calls[i] = l.call(dirtyRangeScript, l.shard(i), listed.code(), bucket, lo, hi, limit)
+	}
+	vs, errs := l.runAll(ctx, calls)
+	if err := errors.Join(errs...); err != nil {
+		return DirtyPage{}, err
+	}
+	var p DirtyPage
+	for _, v := range vs {
+		a := strs(v)
+		if a[0] != "" && (p.Horizon == "" || a[0] < p.Horizon) {
+			p.Horizon = a[0]
+		}
+		p.Keys = append(p.Keys, a[1:]...)
+	}
+	slices.Sort(p.Keys)
+	if p.Horizon != "" {
+		n, found := slices.BinarySearch(p.Keys, p.Horizon)
+		if found {
+			n++
+		}
+		p.Keys = p.Keys[:n]
+	}
+	return p, nil
+}
+
+// prefixEnd returns the smallest string above every string with the prefix.
+func prefixEnd(prefix string) (string, bool) {
+	b := []byte(prefix)
+	for len(b) > 0 && b[len(b)-1] == 0xff {
+		b = b[:len(b)-1]
+	}
+	if len(b) == 0 {
+		return "", false
+	}
+	b[len(b)-1]++
+	return string(b), true
+}
+
+func uploadField(o Object, id string) string { return o.Bucket + "\x00" + o.Key + "\x00" + id }
+
+// PutUpload remembers that a multipart upload lives on a store.
+func (l *Ledger) PutUpload(ctx context.Context, o Object, uploadID string, s Store) error {
+	return wrap("put upload", l.rdb.HSet(ctx, l.prefix(o)+"u", uploadField(o, uploadID), s.code()).Err())
+}
+
+// Upload says which store a multipart upload lives on: the one remembered, or
+// the route's Uploads.
+func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (Store, error) {
+	v, err := l.run(ctx, l.call(uploadScript, l.prefix(o), uploadField(o, uploadID)))
+	if err != nil {
+		return Source, err
+	}
+	s, _ := v.(string)
+	return storeOf(s), nil
+}
+
+// DeleteUpload forgets a finished multipart upload.
+func (l *Ledger) DeleteUpload(ctx context.Context, o Object, uploadID string) error {
+	return wrap("delete upload", l.rdb.HDel(ctx, l.prefix(o)+"u", uploadField(o, uploadID)).Err())
+}
+
+// ClearUploads forgets all uploads: they live on the route's Uploads store now.
+// One call a shard.
+func (l *Ledger) ClearUploads(ctx context.Context) error {
+	for i := range l.shards {
+		if err := wrap("clear uploads", l.rdb.Del(ctx, l.shard(i)+"u").Err()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

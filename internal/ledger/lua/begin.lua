@@ -1,0 +1,36 @@
+-- Begin stores the intents of a client's writes, or none of them.
+-- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, then id and key of each.
+-- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq of each},
+-- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}.
+local session, want, insync, bucket = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
+if route[4] == '1' then return {'HELD'} end
+local x = want ~= '' and want or MAIN
+local records = {}
+for i = 6, #ARGV, 2 do
+  local r = load(bucket, ARGV[i + 1])
+  local store, till = locked(r)
+  if store == x then return {'LOCKED', tostring(till - NOW)} end
+  if insync == '1' then
+    local y = OTHER[x]
+    if (r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then
+      enqueue(r, 0)
+      return {'DIRTY'}
+    end
+  end
+  records[#records + 1] = r
+end
+local seq = redis.call('GET', P .. 'seq') or '0'
+local out = {'OK', EPOCH, MAIN, route[3], route[4], route[5], route[6], route[7]}
+for j, r in ipairs(records) do
+  local id = ARGV[4 + 2 * j]
+  if j > 1 then r = load(bucket, r.key) end -- the same key may be named twice
+  r['i' .. x] = r['i' .. x] + 1
+  redis.call('HINCRBY', P .. 'cnt', 'i' .. x, 1)
+  save(r)
+  redis.call('HSET', P .. 'i:' .. session, id, x .. '|' .. seq .. '||' .. r.id)
+  out[#out + 1] = x
+  out[#out + 1] = r.n == x and '1' or '0'
+  out[#out + 1] = seq
+end
+return out

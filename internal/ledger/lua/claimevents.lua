@@ -1,0 +1,18 @@
+-- ClaimEvents takes due dirty objects, at most one copier each.
+-- ARGV: now, session, max. Returns a list of {bucket, key, from, version, token, attempts, dirty since}, or {"FENCED"}.
+local session = ARGV[2]
+if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
+local out = {'OK'}
+local due = redis.call('ZRANGEBYSCORE', P .. 'q', '-inf', NOW, 'LIMIT', 0, ARGV[3])
+for _, id in ipairs(due) do
+  redis.call('ZREM', P .. 'q', id)
+  local bucket, key = string.match(id, '^(%Z+)%z(.*)$')
+  local r = load(bucket, key)
+  if wanted(r) and r.c == '' then
+    r.c, r.ct = session, tostring(next_seq())
+    redis.call('SADD', P .. 'cl:' .. session, r.id)
+    save(r)
+    out[#out + 1] = {bucket, key, r.n, tostring(r[r.n]), r.ct, tostring(r.a), tostring(r.d)}
+  end
+end
+return out

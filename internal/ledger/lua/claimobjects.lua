@@ -1,0 +1,23 @@
+-- ClaimObjects claims the keys of an initial batch; what the event path owns is left to it.
+-- ARGV: now, session, bucket, keys ... Returns {"OK", {key, from, version, token} ...} or {"FENCED"}.
+local session, bucket = ARGV[2], ARGV[3]
+if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
+local out = {'OK'}
+local token = tostring(next_seq())
+for i = 4, #ARGV do
+  local r = load(bucket, ARGV[i])
+  if r.c ~= '' or r.s ~= r.t then
+    -- The claim's holder, or the event, copies it.
+  elseif r.is + r.it > 0 then
+    -- A write is under way. If it is aborted no event follows, so this one must.
+    touch(r)
+    save(r)
+    enqueue(r, NOW)
+  else
+    r.c, r.ct = session, token
+    redis.call('SADD', P .. 'cl:' .. session, r.id)
+    save(r)
+    out[#out + 1] = {ARGV[i], r.n, tostring(r[r.n]), token}
+  end
+end
+return out

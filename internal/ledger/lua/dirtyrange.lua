@@ -1,0 +1,13 @@
+-- DirtyRange walks the visible records of a bucket in key order.
+-- ARGV: now, listed store, bucket, min, max (lexical bounds), limit.
+-- Returns {horizon, keys newest on the other store ...}; horizon "" = range exhausted.
+local keys = redis.call('ZRANGEBYLEX', P .. 'x:' .. ARGV[3], ARGV[4], ARGV[5], 'LIMIT', 0, ARGV[6])
+local out = {''}
+for _, k in ipairs(keys) do
+  if k ~= '' then
+    local n = redis.call('HGET', P .. 'o:' .. member(ARGV[3], k), 'n')
+    if n and n ~= ARGV[2] then out[#out + 1] = k end
+  end
+end
+if #keys == tonumber(ARGV[6]) then out[1] = keys[#keys] end
+return out

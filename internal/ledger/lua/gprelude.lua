@@ -1,0 +1,25 @@
+-- Common to the scripts on a migration's own slot: sessions and tasks.
+-- KEYS[1]: the migration's prefix, e.g. "cf:{photos}:". ARGV[1]: the time in ms, or "".
+local G = KEYS[1]
+local NOW
+if ARGV[1] ~= '' then
+  NOW = tonumber(ARGV[1])
+else
+  local t = redis.call('TIME')
+  NOW = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local function fenced(session) return redis.call('EXISTS', G .. 'dead:' .. session) == 1 end
+
+-- drain ends a bucket's copying when nothing of it is left to list or copy.
+local function closeone(bucket, by)
+  if redis.call('HINCRBY', G .. 'b:' .. bucket, 'open', by) <= 0 and redis.call('HGET', G .. 'b:' .. bucket, 'state') == 'Listing' then
+    redis.call('HSET', G .. 'b:' .. bucket, 'state', 'Copied')
+  end
+end
+
+-- requeue gives a session's task back.
+local function requeue(session, field)
+  local kind, id = string.match(field, '^(%a):(.*)$')
+  redis.call('HDEL', G .. 'w:' .. session, field)
+  redis.call('LPUSH', G .. kind .. 'q', id)
+end

@@ -1,0 +1,21 @@
+-- Heartbeat registers a session or says that it still runs.
+-- ARGV: now, session, role, instance, epoch obeyed, unrecorded, adopts ("1": earlier
+-- sessions of this instance ended without unrecorded writes).
+-- Returns {"FENCED"} or {"OK", now, epoch, main, state, hold, sync, uploads, run}; epoch "" = no route.
+local s = ARGV[2]
+if fenced(s) then return {'FENCED'} end
+local k = G .. 's:' .. s
+if redis.call('SADD', G .. 'sess', s) == 1 then
+  redis.call('HSET', k, 'role', ARGV[3], 'instance', ARGV[4], 'started', NOW)
+end
+if ARGV[7] == '1' then
+  for _, other in ipairs(redis.call('SMEMBERS', G .. 'sess')) do
+    if other ~= s and redis.call('HGET', G .. 's:' .. other, 'instance') == ARGV[4] then
+      redis.call('HSET', G .. 's:' .. other, 'adopted', '1')
+    end
+  end
+end
+redis.call('HSET', k, 'epoch', ARGV[5], 'unrecorded', ARGV[6], 'seen', NOW)
+redis.call('SET', G .. 'tick', NOW)
+local r = redis.call('HMGET', G .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
+return {'OK', tostring(NOW), r[1] or '', r[2] or '', r[3] or '', r[4] or '', r[5] or '', r[6] or '', r[7] or ''}

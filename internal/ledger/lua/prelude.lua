@@ -1,0 +1,143 @@
+-- Common to every script on an object's shard.
+-- KEYS[1]: the shard's prefix, e.g. "cf:{photos/0}:". Every other key is below
+-- it, so it lies in the same hash slot.
+-- ARGV[1]: the time in ms, or "" for Redis' own clock.
+local P = KEYS[1]
+local NOW
+if ARGV[1] ~= '' then
+  NOW = tonumber(ARGV[1])
+else
+  local t = redis.call('TIME')
+  NOW = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a'}
+local OTHER = {s = 't', t = 's'}
+
+local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
+local EPOCH, MAIN, SYNC = route[1], route[2], route[5] == '1'
+
+local function next_seq() return redis.call('INCR', P .. 'seq') end
+local function member(bucket, key) return bucket .. '\0' .. key end
+
+-- load reads an object's record. A missing one means "in sync".
+--   n      store with the newest content, as clients see it
+--   s, t   version of the content on source and target
+--   w      sequence of the last client commit on n
+--   is, it intents open on source and target
+--   c, ct  claim: session and token
+--   l      "store:ms": until then a copy commits on that store
+--   d      dirty since, ms
+--   a      failed copy attempts
+local function load(bucket, key)
+  local id = member(bucket, key)
+  local v = redis.call('HMGET', P .. 'o:' .. id, unpack(FIELDS))
+  local r = {bucket = bucket, key = key, id = id, found = v[1] and true or false,
+    n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
+    is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
+    l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0)}
+  r.was_dirty = r.s ~= r.t
+  r.was_visible = r.was_dirty or r.is + r.it > 0
+  r.was_n = r.n
+  return r
+end
+
+-- locked returns the store that a copy is committing on now, and until when.
+local function locked(r)
+  if r.l == '' then return nil end
+  local store, till = string.match(r.l, '^(%a):(%d+)$')
+  till = tonumber(till)
+  if till <= NOW then return nil end
+  return store, till
+end
+
+-- save writes the record and every index that follows from it; a record that
+-- says nothing any more is removed.
+local function save(r)
+  local open = r.is + r.it
+  if r.s ~= r.t and not SYNC and r.n == MAIN and open == 0 and r.c == '' then
+    -- Nobody keeps the follower in sync any more: main alone counts.
+    r.s = r.t
+  end
+  local dirty = r.s ~= r.t
+  local visible = dirty or open > 0
+  if r.was_visible and (not visible or r.was_n ~= r.n) then redis.call('HINCRBY', P .. 'cnt', r.was_n, -1) end
+  if visible and (not r.was_visible or r.was_n ~= r.n) then redis.call('HINCRBY', P .. 'cnt', r.n, 1) end
+  if visible and not r.was_visible then
+    redis.call('ZADD', P .. 'x:' .. r.bucket, 0, r.key)
+    redis.call('SADD', P .. 'xb', r.bucket)
+  elseif r.was_visible and not visible then
+    redis.call('ZREM', P .. 'x:' .. r.bucket, r.key)
+  end
+  if dirty and not r.was_dirty then
+    r.d = NOW
+    redis.call('ZADD', P .. 'age', NOW, r.id)
+  elseif r.was_dirty and not dirty then
+    r.d, r.a = 0, 0
+    redis.call('ZREM', P .. 'age', r.id)
+    redis.call('HDEL', P .. 'fail', r.id)
+  end
+  if not dirty then redis.call('ZREM', P .. 'q', r.id) end
+  if not visible and r.c == '' and not locked(r) then
+    if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
+  else
+    redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
+      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a)
+    if not visible and r.c == '' then redis.call('PEXPIREAT', P .. 'o:' .. r.id, select(2, locked(r))) else redis.call('PERSIST', P .. 'o:' .. r.id) end
+  end
+  r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
+end
+
+-- enqueue makes a dirty object due at a time; it is queued at most once. A
+-- claimed one is queued when its claim ends.
+-- What main alone holds is not copied once nobody asks for it.
+local function wanted(r) return r.s ~= r.t and (SYNC or r.n ~= MAIN) end
+local function enqueue(r, due)
+  if wanted(r) and r.c == '' then redis.call('ZADD', P .. 'q', due, r.id) end
+end
+
+-- touch says that the newest store's content is not what the other one holds.
+local function touch(r) r[r.n] = next_seq() end
+
+-- wrote says that a client's write, begun at sequence b, is on store x.
+-- A write that overlapped a later one on the other store is ordered before it:
+-- nobody may see it come back.
+local function wrote(r, x, b)
+  if r.n == x or r.w <= b then
+    r.n = x
+    touch(r)
+    r.w = r[x]
+  else
+    touch(r)
+  end
+  r.a = 0
+  redis.call('HDEL', P .. 'fail', r.id)
+  save(r)
+  enqueue(r, NOW)
+end
+
+-- settle ends an intent whose outcome is unknown: it counts as done if its
+-- store held the newest version, for clients may have seen it; else nobody saw
+-- it and the newest store's content is copied over it.
+local function settle(session, id)
+  local raw = redis.call('HGET', P .. 'i:' .. session, id)
+  if not raw then return false end
+  redis.call('HDEL', P .. 'i:' .. session, id)
+  redis.call('ZREM', P .. 'doubt', session .. '\0' .. id)
+  local x, b, inst, bucket, key = string.match(raw, '^(%a)|(%d+)|([^|]*)|(%Z+)%z(.*)$')
+  local r = load(bucket, key)
+  r['i' .. x] = math.max(0, r['i' .. x] - 1)
+  redis.call('HINCRBY', P .. 'cnt', 'i' .. x, -1)
+  if r.n == x then
+    wrote(r, x, tonumber(b))
+  else
+    touch(r)
+    save(r)
+    enqueue(r, NOW)
+  end
+  return true
+end
+
+local function unclaim(r)
+  redis.call('SREM', P .. 'cl:' .. r.c, r.id)
+  r.c, r.ct = '', ''
+end

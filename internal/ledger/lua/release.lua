@@ -1,0 +1,20 @@
+-- Release ends a claim without a copy.
+-- ARGV: now, session, token, bucket, key, mode ("unclaim", "retry", "giveup"), delay ms, cause.
+-- Returns 1, or 0 when the claim is lost.
+local r = load(ARGV[4], ARGV[5])
+if r.c ~= ARGV[2] or r.ct ~= ARGV[3] then return 0 end
+local mode = ARGV[6]
+unclaim(r)
+r.l = ''
+if r.s == r.t then touch(r) end
+local attempts = r.a
+if mode ~= 'unclaim' then attempts = attempts + 1 end
+r.a = attempts
+save(r)
+if mode == 'giveup' and r.s ~= r.t then
+  redis.call('ZREM', P .. 'q', r.id)
+  redis.call('HSET', P .. 'fail', r.id, ARGV[8])
+else
+  enqueue(r, NOW + tonumber(ARGV[7]))
+end
+return 1

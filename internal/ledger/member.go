@@ -1,0 +1,161 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+// MemberOptions say who a process is and what it does with a new route.
+type MemberOptions struct {
+	Role Role
+	// Instance is the pod, or machine, that the process runs in: a later session
+	// of the same instance proves that the earlier process is gone.
+	Instance string
+	// Interval between heartbeats; 0 means 500 ms.
+	Interval time.Duration
+	Log      logr.Logger
+	// Apply is called with each new route before it is acknowledged, and returns
+	// when the process obeys it everywhere. Nil means at once.
+	Apply func(context.Context, Route) error
+	// Unrecorded counts writes that were forwarded and not recorded yet. While it
+	// is not 0, no epoch is acknowledged.
+	Unrecorded func() int64
+	// Adopts says that this process has read its predecessor's journal: sessions
+	// of the same instance that died are clean once Unrecorded is 0.
+	Adopts bool
+}
+
+// Member is this process in the ledger.
+type Member struct {
+	l *Ledger
+	o MemberOptions
+
+	mu    sync.Mutex
+	id    string
+	acked int64
+
+	route   atomic.Pointer[Route]
+	contact atomic.Int64
+}
+
+// Join returns the process' membership; Run makes it live. A session id exists
+// from the start, so that work can begin once a route is known.
+func (l *Ledger) Join(o MemberOptions) *Member {
+	if o.Interval == 0 {
+		o.Interval = 500 * time.Millisecond
+	}
+	return &Member{l: l, o: o, id: newSessionID(o)}
+}
+
+func newSessionID(o MemberOptions) string { return string(o.Role) + "-" + rand.Text()[:12] }
+
+// ID returns the session's id. It changes when the session was fenced.
+func (m *Member) ID() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.id
+}
+
+// Route returns the route that the process obeys, and whether it knows one.
+func (m *Member) Route() (Route, bool) {
+	r := m.route.Load()
+	if r == nil {
+		return Route{}, false
+	}
+	return *r, true
+}
+
+// Contact returns when the ledger last answered a heartbeat; zero means never.
+func (m *Member) Contact() time.Time {
+	n := m.contact.Load()
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}
+
+// Healthy says that the ledger answered within the last four intervals.
+func (m *Member) Healthy() bool { return time.Since(m.Contact()) < 4*m.o.Interval }
+
+// Run sends heartbeats until the context ends. Outages of Redis are logged
+// and survived; a fenced session is replaced by a new one.
+func (m *Member) Run(ctx context.Context) error {
+	t := time.NewTicker(m.o.Interval)
+	defer t.Stop()
+	down := false
+	for {
+		again, err := m.Beat(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !down:
+			down = true
+			m.o.Log.Info("no heartbeat", "error", err.Error())
+		case err == nil && down:
+			down = false
+			m.o.Log.Info("heartbeats again")
+		}
+		if again {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// Beat sends one heartbeat and obeys what it answers. It returns true when the
+// next one should follow at once: a new route was obeyed and wants to be acknowledged.
+func (m *Member) Beat(ctx context.Context) (bool, error) {
+	m.mu.Lock()
+	id, acked := m.id, m.acked
+	m.mu.Unlock()
+	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked}
+	if m.o.Unrecorded != nil {
+		h.unrecorded = m.o.Unrecorded()
+	}
+	h.adopts = m.o.Adopts && h.unrecorded == 0
+	bctx, cancel := context.WithTimeout(ctx, max(4*m.o.Interval, time.Second))
+	defer cancel()
+	r, err := m.l.heartbeat(bctx, id, h)
+	if errors.Is(err, ErrFenced) {
+		m.mu.Lock()
+		m.id, m.acked = newSessionID(m.o), 0
+		m.mu.Unlock()
+		m.o.Log.Info("session was fenced; registering anew", "session", id)
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	m.contact.Store(time.Now().UnixNano())
+	if cur := m.route.Load(); cur == nil || *cur != r {
+		if m.o.Apply != nil {
+			if err := m.o.Apply(ctx, r); err != nil {
+				return false, err
+			}
+		}
+		m.route.Store(&r)
+	}
+	if acked == r.Epoch || m.o.Unrecorded != nil && m.o.Unrecorded() > 0 {
+		return false, nil
+	}
+	m.mu.Lock()
+	if m.id == id {
+		m.acked = r.Epoch
+	}
+	m.mu.Unlock()
+	return true, nil
+}
+
+// Leave ends the session cleanly. Call it when no request is under way any more
+// and nothing is unrecorded.
+func (m *Member) Leave(ctx context.Context) error { return m.l.leave(ctx, m.ID()) }

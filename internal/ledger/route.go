@@ -1,0 +1,51 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+func parseRoute(f []string) Route {
+	return Route{Epoch: number(f[0]), Main: storeOf(f[1]), State: RouteState(f[2]), Hold: f[3] == "1",
+		Sync: f[4] == "1", Uploads: storeOf(f[5]), Run: f[6] == "1"}
+}
+
+// SetRoute puts a route in force: on every shard, then for the sessions. It may
+// be repeated after a crash half-way: a shard's flip is atomic, and a mix of two
+// neighbouring epochs is safe once every session obeys the first of them.
+// It returns ErrStaleEpoch when a newer route is in force. One call a shard.
+func (l *Ledger) SetRoute(ctx context.Context, r Route) error {
+	args := []any{r.Epoch, r.Main.code(), string(r.State), bit(r.Hold), bit(r.Sync), r.Uploads.code(), bit(r.Run)}
+	calls := make([]call, 0, l.shards+1)
+	for i := range l.shards {
+		calls = append(calls, l.call(setRouteScript, l.shard(i), args...))
+	}
+	vs, errs := l.runAll(ctx, calls)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	v, err := l.run(ctx, l.call(setGRouteScript, l.global(), args...))
+	if err != nil {
+		return err
+	}
+	for _, got := range append(vs, v) {
+		if integer(got) != r.Epoch {
+			return fmt.Errorf("%w: epoch %v, not %d", ErrStaleEpoch, got, r.Epoch)
+		}
+	}
+	return nil
+}
+
+// Route returns the route that sessions must obey, or ErrNoRoute.
+func (l *Ledger) Route(ctx context.Context) (Route, error) {
+	vs, err := l.rdb.HMGet(ctx, l.global()+"route", "epoch", "main", "state", "hold", "sync", "uploads", "run").Result()
+	if err != nil {
+		return Route{}, wrap("route", err)
+	}
+	f := strs(vs)
+	if f[0] == "" {
+		return Route{}, ErrNoRoute
+	}
+	return parseRoute(f), nil
+}

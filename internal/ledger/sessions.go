@@ -1,0 +1,191 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Role says what a session does.
+type Role string
+
+// The roles.
+const (
+	RoleProxy  Role = "proxy"
+	RoleWorker Role = "worker"
+)
+
+// Session is one running proxy or worker process.
+type Session struct {
+	ID       string
+	Role     Role
+	Instance string
+	// Epoch is the route that it obeys everywhere.
+	Epoch int64
+	// Unrecorded counts writes that it forwarded and has not recorded yet.
+	Unrecorded int64
+	Started    time.Time
+	// Silent is the time since its last heartbeat, by Redis' clock.
+	Silent time.Duration
+	// Fenced says that it was declared dead.
+	Fenced bool
+	// Adopted says that a later session of the same instance replayed whatever
+	// this one had not recorded.
+	Adopted bool
+}
+
+// Sessions returns all sessions that have not left. Two round trips.
+func (l *Ledger) Sessions(ctx context.Context) ([]Session, error) {
+	g := l.global()
+	ids, err := l.rdb.SMembers(ctx, g+"sess").Result()
+	if err != nil {
+		return nil, wrap("sessions", err)
+	}
+	now, err := l.clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cmds := make([]*redis.MapStringStringCmd, len(ids))
+	pipe := l.rdb.Pipeline()
+	for i, id := range ids {
+		cmds[i] = pipe.HGetAll(ctx, g+"s:"+id)
+	}
+	if len(ids) > 0 {
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, wrap("sessions", err)
+		}
+	}
+	out := make([]Session, 0, len(ids))
+	for i, id := range ids {
+		h := cmds[i].Val()
+		out = append(out, Session{ID: id, Role: Role(h["role"]), Instance: h["instance"], Epoch: number(h["epoch"]),
+			Unrecorded: number(h["unrecorded"]), Started: millis(number(h["started"])),
+			Silent: now.Sub(millis(number(h["seen"]))), Fenced: h["fenced"] != "", Adopted: h["adopted"] == "1"})
+	}
+	return out, nil
+}
+
+func (l *Ledger) clock(ctx context.Context) (time.Time, error) {
+	if l.now != nil {
+		return l.now(), nil
+	}
+	t, err := l.rdb.Time(ctx).Result()
+	return t, wrap("time", err)
+}
+
+// DeadSessions returns the sessions that were silent for longer than a time.
+func (l *Ledger) DeadSessions(ctx context.Context, silence time.Duration) ([]Session, error) {
+	all, err := l.Sessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Session
+	for _, s := range all {
+		if s.Fenced || s.Silent > silence {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// buryStep bounds what one script call settles.
+const buryStep = 200
+
+// Bury ends a dead session. It fences it at once, so that it can begin nothing
+// more, and, once settleAfter has passed since then (the longest time that its
+// requests can still land), settles its intents, breaks its claims, gives its
+// tasks back, and returns true. A proxy that nobody adopted leaves an unclean
+// event: it may have forwarded writes that it could not record.
+func (l *Ledger) Bury(ctx context.Context, session string, settleAfter time.Duration) (bool, error) {
+	v, err := l.run(ctx, l.call(fenceScript, l.global(), session))
+	if err != nil {
+		return false, err
+	}
+	settle := time.Duration(integer(v))*time.Millisecond >= settleAfter
+	left := int64(0)
+	for i := range l.shards {
+		for {
+			v, err := l.run(ctx, l.call(buryScript, l.shard(i), session, flag(settle), buryStep))
+			if err != nil {
+				return false, err
+			}
+			if !settle || integer(v) == 0 {
+				left += integer(v)
+				break
+			}
+		}
+	}
+	if !settle || left > 0 {
+		return false, nil
+	}
+	s, err := l.sessionAdopted(ctx, session)
+	if err != nil {
+		return false, err
+	}
+	if s.Role == RoleProxy && !s.Adopted {
+		if err := l.MarkUnclean(ctx, "proxy session "+session+" of "+s.Instance+" ended without saying whether all its writes were recorded"); err != nil {
+			return false, err
+		}
+	}
+	_, err = l.run(ctx, l.call(leaveScript, l.global(), session, "1"))
+	return err == nil, err
+}
+
+func (l *Ledger) sessionAdopted(ctx context.Context, id string) (Session, error) {
+	h, err := l.rdb.HGetAll(ctx, l.global()+"s:"+id).Result()
+	return Session{ID: id, Role: Role(h["role"]), Instance: h["instance"], Adopted: h["adopted"] == "1"}, wrap("session", err)
+}
+
+// Elect gives one session at a time a named lease; true means that it is ours
+// for ttl from now.
+func (l *Ledger) Elect(ctx context.Context, session, name string, ttl time.Duration) (bool, error) {
+	v, err := l.run(ctx, l.call(electScript, l.global(), session, name, ttl.Milliseconds()))
+	return integer(v) == 1, err
+}
+
+type heartbeat struct {
+	role       Role
+	instance   string
+	epoch      int64
+	unrecorded int64
+	adopts     bool
+}
+
+func (l *Ledger) heartbeat(ctx context.Context, session string, h heartbeat) (Route, error) {
+	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts)))
+	if err != nil {
+		return Route{}, err
+	}
+	a := strs(v)
+	if a[0] == "FENCED" {
+		return Route{}, ErrFenced
+	}
+	if a[2] == "" {
+		return Route{}, ErrNoRoute
+	}
+	return parseRoute(a[2:9]), nil
+}
+
+// leave ends a session cleanly: what it held goes back to the queues. It must
+// have no request under way.
+func (l *Ledger) leave(ctx context.Context, session string) error {
+	var errs []error
+	for i := range l.shards {
+		for {
+			v, err := l.run(ctx, l.call(buryScript, l.shard(i), session, "1", buryStep))
+			if err != nil {
+				errs = append(errs, err)
+			}
+			if err != nil || integer(v) == 0 {
+				break
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil && !errors.Is(err, ErrNoRoute) {
+		return err
+	}
+	_, err := l.run(ctx, l.call(leaveScript, l.global(), session, "0"))
+	return err
+}

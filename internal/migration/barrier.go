@@ -1,0 +1,53 @@
+package migration
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// waiting names the processes that do not obey an epoch yet. While there is one
+// the barrier holds:
+//
+//   - A proxy reads without the ledger in Steady state, so it must have said that
+//     it obeys, or be known to be gone: its instance has a later session, or no
+//     longer exists. Its open writes are intents, which the protocol orders.
+//   - A worker writes the follower without a lock in Steady state, and what it
+//     sent may land after it died: it must have said that it obeys, or have been
+//     buried, which takes as long as its requests can live.
+//   - An instance that exists and never told the ledger of itself may serve
+//     clients all the same.
+func waiting(f facts, epoch int64) []string {
+	latest := map[string]ledger.Session{}
+	for _, s := range f.sessions {
+		if s.Role != ledger.RoleProxy {
+			continue
+		}
+		if l, ok := latest[s.Instance]; !ok || s.Started.After(l.Started) {
+			latest[s.Instance] = s
+		}
+	}
+	var out []string
+	for _, s := range latest {
+		if s.Epoch >= epoch && !s.Fenced {
+			continue
+		}
+		if f.in.Instances != nil && !f.in.Instances[s.Instance] {
+			continue
+		}
+		out = append(out, fmt.Sprintf("proxy %s has not confirmed the route", s.Instance))
+	}
+	for name := range f.in.Instances {
+		if _, ok := latest[name]; !ok {
+			out = append(out, fmt.Sprintf("proxy %s has not registered", name))
+		}
+	}
+	for _, s := range f.sessions {
+		if s.Role == ledger.RoleWorker && s.Epoch < epoch {
+			out = append(out, fmt.Sprintf("worker %s has not confirmed the route", s.Instance))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

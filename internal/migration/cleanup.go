@@ -1,0 +1,30 @@
+package migration
+
+import (
+	"context"
+	"errors"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// Stranded says what only one store holds while a switch is half-way, so that
+// the ledger must not go: "" means that it may.
+func (e *Engine) Stranded(ctx context.Context) (string, error) {
+	r, err := e.Ledger.Route(ctx)
+	if errors.Is(err, ledger.ErrNoRoute) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if r.State == ledger.Switched {
+		return "the switch is half-way: some objects are newest on the old store. Wait for SwitchDone, or switch back", nil
+	}
+	if r.State == ledger.Preparing {
+		return "a switch is being prepared: take spec.switch away first, or wait for SwitchDone", nil
+	}
+	return "", nil
+}
+
+// Destroy deletes the migration's ledger.
+func (e *Engine) Destroy(ctx context.Context) error { return e.Ledger.Destroy(ctx) }

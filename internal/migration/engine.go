@@ -1,0 +1,245 @@
+package migration
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// Engine drives one migration's ledger. It keeps nothing that matters: what a
+// new one needs is in Input.State and in the ledger.
+type Engine struct {
+	Ledger *ledger.Ledger
+	// ListBuckets lists the source's buckets; it is asked when the spec names none.
+	ListBuckets func(context.Context) ([]string, error)
+	Now         func() time.Time
+
+	rates rates
+}
+
+const (
+	// relistEvery is how often the source is asked for new buckets.
+	relistEvery = 30 * time.Second
+	// danglingFresh is how old a worker's report may be that lets a switch end.
+	danglingFresh = 15 * time.Second
+)
+
+// Step looks at everything once, does the next thing if its time has come, and
+// says how it stands. It may be called at any time, by anyone who holds the
+// State, and does nothing twice.
+func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
+	out := Output{State: in.State, Next: 2 * time.Second}
+	st := &out.State
+	out.Conditions = storeConditions(in)
+	out.Phase = phaseOf(in.State.Route, false, !in.State.StartedAt.IsZero())
+
+	f := facts{in: in}
+	var err error
+	if f.route, err = e.route(ctx, in, &out); err != nil {
+		if !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, ledger.ErrNoRoute) {
+			return out, err
+		}
+		reason, msg := "Unreachable", "Redis does not answer: clients are served, changes are not copied. "+err.Error()
+		if errors.Is(err, ledger.ErrNoRoute) {
+			reason, msg = "Waiting", "The ledger is set up once both stores are reachable."
+		}
+		out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, reason, msg))
+		return out, nil
+	}
+	if err := e.read(ctx, &f, &out); err != nil {
+		return unavailable(out, err)
+	}
+	if err := e.advance(ctx, &f, &out); err != nil {
+		return unavailable(out, err)
+	}
+	st.Route = f.route
+	e.report(ctx, f, &out)
+	return out, nil
+}
+
+func unavailable(out Output, err error) (Output, error) {
+	if errors.Is(err, ledger.ErrStaleEpoch) {
+		out.Next = 0 // somebody else moved the route: look again
+		return out, nil
+	}
+	if !errors.Is(err, ledger.ErrUnavailable) {
+		return out, err
+	}
+	out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Unreachable", "Redis does not answer: "+err.Error()))
+	return out, nil
+}
+
+// route makes sure that the ledger carries the migration's route: it sets it up
+// at first, and brings it back when the ledger was lost.
+func (e *Engine) route(ctx context.Context, in Input, out *Output) (ledger.Route, error) {
+	l := e.Ledger
+	st := &out.State
+	r, err := l.Route(ctx)
+	known := in.State.Route
+	switch {
+	case errors.Is(err, ledger.ErrNoRoute) && known.Epoch == 0:
+		if !in.Stores[ledger.Source].Reachable || !in.Stores[ledger.Target].Reachable {
+			return r, ledger.ErrNoRoute
+		}
+		st.LedgerGeneration = rand.Text()
+		if err := l.SetMeta(ctx, "generation", st.LedgerGeneration); err != nil {
+			return r, err
+		}
+		r = ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source}
+		return r, l.SetRoute(ctx, r)
+	case errors.Is(err, ledger.ErrNoRoute):
+		return e.restore(ctx, known, out, "the ledger came back empty")
+	case err != nil:
+		return r, err
+	case r.Epoch < known.Epoch:
+		return e.restore(ctx, known, out, "the ledger came back with an older state")
+	}
+	gen, err := l.Meta(ctx, "generation")
+	if err != nil {
+		return r, err
+	}
+	if st.LedgerGeneration == "" {
+		st.LedgerGeneration = gen
+	}
+	if gen != st.LedgerGeneration {
+		return e.restore(ctx, known, out, "the ledger is not the one that this migration began with")
+	}
+	return r, nil
+}
+
+// restore puts the known route back into a ledger that lost it, one epoch on.
+func (e *Engine) restore(ctx context.Context, known ledger.Route, out *Output, why string) (ledger.Route, error) {
+	l := e.Ledger
+	if out.State.LedgerGeneration == "" {
+		out.State.LedgerGeneration = rand.Text()
+	}
+	if err := l.SetMeta(ctx, "generation", out.State.LedgerGeneration); err != nil {
+		return known, err
+	}
+	if err := l.MarkUnclean(ctx, why); err != nil {
+		return known, err
+	}
+	known.Epoch++
+	out.Events = append(out.Events, Event{Warning: true, Reason: "LedgerLost", Message: "Route restored: " + why + "."})
+	out.State.BucketsListedAt = time.Time{}
+	return known, l.SetRoute(ctx, known)
+}
+
+func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
+	l := e.Ledger
+	var err error
+	if f.stats, err = l.Stats(ctx); err != nil {
+		return err
+	}
+	if f.stats.MinEpoch < f.route.Epoch {
+		// A crash between the shards, or a shard that lost its data.
+		if err := l.SetRoute(ctx, f.route); err != nil {
+			return err
+		}
+	}
+	if f.stats.Tick.Before(out.State.LedgerTick) {
+		if err := l.MarkUnclean(ctx, "the ledger went back in time to "+f.stats.Tick.UTC().Format(time.RFC3339)); err != nil {
+			return err
+		}
+	}
+	out.State.LedgerTick = f.stats.Tick
+	if f.buckets, err = l.Buckets(ctx); err != nil {
+		return err
+	}
+	if f.sessions, err = l.Sessions(ctx); err != nil {
+		return err
+	}
+	f.unclean, err = l.Unclean(ctx)
+	return err
+}
+
+// advance does the next thing whose time has come.
+func (e *Engine) advance(ctx context.Context, f *facts, out *Output) error {
+	st := &out.State
+	if f.in.Spec.RetryFailed != st.RetryFailed {
+		n, err := e.Ledger.RetryFailed(ctx)
+		if err != nil {
+			return err
+		}
+		st.RetryFailed = f.in.Spec.RetryFailed
+		if n > 0 {
+			out.Events = append(out.Events, Event{Reason: "RetryingFailed", Message: "What had failed is tried again."})
+		}
+	}
+	if err := e.start(ctx, f, out); err != nil {
+		return err
+	}
+	return e.doSwitch(ctx, f, out)
+}
+
+// start lets the workers run once clients are served, and queues the buckets.
+func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
+	st := &out.State
+	run := f.route.Run
+	if !f.in.Spec.Paused && !run {
+		if !hasRole(f.sessions, ledger.RoleProxy) || len(waiting(*f, f.route.Epoch)) > 0 || !f.in.Stores[ledger.Source].Reachable || !f.in.Stores[ledger.Target].Reachable {
+			return nil
+		}
+		run = true
+	}
+	if f.in.Spec.Paused {
+		run = false
+	}
+	if f.route.Main == ledger.Source && f.route.State == ledger.Steady && run && e.Now().Sub(st.BucketsListedAt) >= relistEvery {
+		names := f.in.Spec.Buckets
+		if names == nil {
+			var err error
+			if names, err = e.ListBuckets(ctx); err != nil {
+				out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: err.Error()})
+				return nil
+			}
+		}
+		if len(names) > 0 {
+			if err := e.Ledger.AddBuckets(ctx, names...); err != nil {
+				return err
+			}
+		}
+		st.BucketsListedAt = e.Now()
+		var err error
+		if f.buckets, err = e.Ledger.Buckets(ctx); err != nil {
+			return err
+		}
+	}
+	if run == f.route.Run {
+		return nil
+	}
+	r := f.route
+	r.Run = run
+	if st.StartedAt.IsZero() && run {
+		st.StartedAt = e.Now()
+		out.Events = append(out.Events, Event{Reason: "Started", Message: "Clients are served; copying has begun."})
+	}
+	return e.setRoute(ctx, f, r)
+}
+
+func (e *Engine) setRoute(ctx context.Context, f *facts, r ledger.Route) error {
+	r.Epoch = f.route.Epoch + 1
+	if err := e.Ledger.SetRoute(ctx, r); err != nil {
+		return fmt.Errorf("set route: %w", err)
+	}
+	f.route = r
+	return nil
+}
+
+func phaseOf(r ledger.Route, copied, started bool) Phase {
+	switch {
+	case r.State == ledger.Switched:
+		return SwitchStarted
+	case r.Main == ledger.Target:
+		return SwitchDone
+	case copied:
+		return CatchingUp
+	case started:
+		return Copying
+	}
+	return Pending
+}

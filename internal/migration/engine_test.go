@@ -1,0 +1,411 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/ledger/ledgertest"
+)
+
+// world is an engine with a ledger on a real Redis and processes played by the test.
+type world struct {
+	t    *testing.T
+	ctx  context.Context
+	rdb  *redis.Client
+	e    *Engine
+	in   Input
+	out  Output
+	now  time.Time
+	mem  map[string]*ledger.Member
+	seen []string
+}
+
+func newWorld(t *testing.T) *world {
+	rdb := redis.NewClient(&redis.Options{Addr: ledgertest.Redis(t)})
+	t.Cleanup(func() { _ = rdb.Close() })
+	w := &world{t: t, ctx: t.Context(), rdb: rdb, now: time.UnixMilli(1_700_000_000_000), mem: map[string]*ledger.Member{}}
+	clock := func() time.Time { return w.now }
+	w.e = &Engine{Ledger: ledger.New(ledger.Options{Redis: rdb, Migration: "m", Now: clock}), Now: clock,
+		ListBuckets: func(context.Context) ([]string, error) { return []string{"b"}, nil }}
+	w.in.Stores = [2]StoreFacts{{Reachable: true}, {Reachable: true}}
+	return w
+}
+
+func (w *world) step() Output {
+	w.t.Helper()
+	w.now = w.now.Add(time.Second)
+	out, err := w.e.Step(w.ctx, w.in)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.in.State, w.out = out.State, out
+	for _, ev := range out.Events {
+		w.seen = append(w.seen, ev.Reason)
+	}
+	return out
+}
+
+func (w *world) join(role ledger.Role, instance string) *ledger.Member {
+	m := w.e.Ledger.Join(ledger.MemberOptions{Role: role, Instance: instance})
+	w.mem[instance] = m
+	return m
+}
+
+// beat lets every process obey and confirm.
+func (w *world) beat() {
+	w.t.Helper()
+	for _, m := range w.mem {
+		for again := true; again; {
+			var err error
+			if again, err = m.Beat(w.ctx); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+}
+
+func (w *world) copyAll() {
+	w.t.Helper()
+	l, id := w.e.Ledger, w.mem["w"].ID()
+	b, err := l.ClaimBucket(w.ctx, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := l.FinishBucket(w.ctx, id, b, nil, nil); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// caughtUp brings a migration to CatchingUp.
+func (w *world) caughtUp() {
+	w.t.Helper()
+	w.step()
+	w.join(ledger.RoleProxy, "p")
+	w.join(ledger.RoleWorker, "w")
+	w.beat()
+	w.step()
+	w.beat()
+	w.step()
+	w.copyAll()
+	if out := w.step(); out.Phase != CatchingUp {
+		w.t.Fatalf("phase %s: %+v", out.Phase, out.Conditions)
+	}
+	w.beat()
+	w.step()
+}
+
+func (w *world) cond(typ string) Condition {
+	w.t.Helper()
+	i := slices.IndexFunc(w.out.Conditions, func(c Condition) bool { return c.Type == typ })
+	if i < 0 {
+		w.t.Fatalf("no condition %s in %+v", typ, w.out.Conditions)
+	}
+	return w.out.Conditions[i]
+}
+
+func (w *world) is(typ string, status bool, reason string) {
+	w.t.Helper()
+	c := w.cond(typ)
+	if c.Status == nil || *c.Status != status || c.Reason != reason {
+		w.t.Fatalf("%s is %v %s (%s), want %v %s", typ, c.Status != nil && *c.Status, c.Reason, c.Message, status, reason)
+	}
+}
+
+func (w *world) ask(to ledger.Store) *SwitchRequest {
+	r := DefaultRequest(to)
+	w.in.Spec.Switch = &r
+	return &r
+}
+
+func (w *world) dangling(n int64) {
+	w.t.Helper()
+	if err := w.e.Ledger.ReportDangling(w.ctx, w.out.State.Route.Epoch, n, w.now); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) write(key string) ledger.Intent {
+	w.t.Helper()
+	in, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), ledger.Object{Bucket: "b", Key: key}, ledger.BeginOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return in
+}
+
+func (w *world) commit(in ledger.Intent) {
+	w.t.Helper()
+	if err := w.e.Ledger.Commit(w.ctx, in); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) drain() {
+	w.t.Helper()
+	cs, err := w.e.Ledger.ClaimEvents(w.ctx, w.mem["w"].ID(), 100)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := errors.Join(w.e.Ledger.Settle(w.ctx, cs...)...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestLifeOfAMigration(t *testing.T) {
+	w := newWorld(t)
+	w.in.Stores[1] = StoreFacts{Problem: "connection refused"}
+	if out := w.step(); out.Phase != Pending {
+		t.Fatal(out.Phase)
+	}
+	w.is(CondTargetReachable, false, "Unreachable")
+	w.in.Stores[1] = StoreFacts{Reachable: true}
+	w.caughtUp()
+	w.is(CondCaughtUp, true, "CaughtUp")
+	w.is(CondSwitchReady, true, "Ready")
+	w.ask(ledger.Target)
+	w.step()
+	w.is(CondSwitched, false, "Preparing")
+	if w.step(); w.out.State.Route.State != ledger.Preparing {
+		t.Fatal("passed barrier one without the proxy")
+	}
+	in := w.write("k")
+	w.beat()
+	w.step()
+	if w.out.Phase != SwitchStarted || w.out.State.Route.Main != ledger.Target {
+		t.Fatalf("%+v", w.out.State.Route)
+	}
+	w.commit(in)
+	w.beat()
+	w.dangling(1)
+	if w.step(); !strings.Contains(w.cond(CondSwitched).Message, "newest version") {
+		t.Fatalf("%+v", w.cond(CondSwitched))
+	}
+	w.drain()
+	if w.step(); !strings.Contains(w.cond(CondSwitched).Message, "multipart uploads") {
+		t.Fatalf("%+v", w.cond(CondSwitched))
+	}
+	w.dangling(0)
+	w.beat()
+	w.step()
+	if w.out.Phase != SwitchDone {
+		t.Fatalf("%+v", w.cond(CondSwitched))
+	}
+	w.is(CondSwitched, true, "Switched")
+	// And back.
+	w.ask(ledger.Source)
+	for range 6 {
+		w.beat()
+		w.dangling(0)
+		w.step()
+	}
+	if w.out.Phase != CatchingUp || w.out.State.Route.Main != ledger.Source || w.out.State.Route.State != ledger.Steady {
+		t.Fatalf("%s %+v", w.out.Phase, w.out.State.Route)
+	}
+	want := []string{"Started", "SwitchPreparing", "SwitchStarted", "SwitchDone", "SwitchPreparing", "SwitchStarted", "SwitchDone"}
+	if !slices.Equal(w.seen, want) {
+		t.Fatalf("events %v", w.seen)
+	}
+}
+
+func TestGuardsHoldTheSwitch(t *testing.T) {
+	tests := map[string]struct {
+		break_ func(*world)
+		guard  Guard
+		// override lets it go on.
+		override bool
+	}{
+		"paused":         {func(w *world) { w.in.Spec.Paused = true }, GuardNotPaused, false},
+		"target down":    {func(w *world) { w.in.Stores[1] = StoreFacts{Problem: "x"} }, GuardStores, false},
+		"unclean event":  {func(w *world) { _ = w.e.Ledger.MarkUnclean(w.ctx, "x") }, GuardAuditClean, true},
+		"new bucket":     {func(w *world) { _ = w.e.Ledger.AddBuckets(w.ctx, "new") }, GuardCopied, false},
+		"unknown proxy":  {func(w *world) { w.in.Instances = map[string]bool{"p": true, "p2": true} }, GuardSessions, false},
+		"many dirty":     {func(w *world) { w.in.Spec.Switch.MaxDirty = 0; w.commit(w.write("k")) }, GuardCaughtUp, true},
+		"object failed":  {func(w *world) { w.commit(w.write("k")); w.giveUp() }, GuardNothingFailed, true},
+		"nothing broken": {func(*world) {}, "", true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.caughtUp()
+			w.ask(ledger.Target)
+			tc.break_(w)
+			w.step()
+			if tc.guard == "" {
+				w.is(CondSwitched, false, "Preparing")
+				return
+			}
+			if w.out.State.Route.State != ledger.Steady {
+				w.t.Fatal("the switch went on")
+			}
+			w.is(CondSwitchReady, false, string(tc.guard))
+			w.in.Spec.Switch.Overrides = map[Guard]bool{tc.guard: true}
+			w.step()
+			if tc.override {
+				w.is(CondSwitched, false, "Preparing")
+			}
+		})
+	}
+}
+
+func (w *world) giveUp() {
+	cs, err := w.e.Ledger.ClaimEvents(w.ctx, w.mem["w"].ID(), 1)
+	if err != nil || len(cs) != 1 {
+		w.t.Fatal(cs, err)
+	}
+	if err := w.e.Ledger.GiveUp(w.ctx, cs[0], "cause"); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestSwitchTakenAwayBeforeTrafficMovesIsOff(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.ask(ledger.Target)
+	w.step()
+	w.in.Spec.Switch = nil
+	w.step()
+	if r := w.out.State.Route; r.State != ledger.Steady || r.Main != ledger.Source {
+		t.Fatalf("%+v", r)
+	}
+}
+
+func TestPauseWritesIsCalledOffAfterMaxPause(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	open := w.write("k") // never drained
+	r := w.ask(ledger.Target)
+	r.PauseWrites, r.MaxPause = true, 5*time.Second
+	w.step()
+	if _, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), open.Object, ledger.BeginOptions{}); !errors.Is(err, ledger.ErrHeld) {
+		t.Fatalf("write not held: %v", err)
+	}
+	for range 7 {
+		w.beat()
+		w.step()
+	}
+	w.is(CondSwitched, false, "CalledOff")
+	w.commit(w.write("k2"))
+	w.commit(open)
+	w.drain()
+	w.beat()
+	if w.step(); w.out.State.Route.State != ledger.Steady {
+		t.Fatal("tried again by itself")
+	}
+	r.Attempt = "2"
+	for range 4 {
+		w.step()
+		w.beat()
+	}
+	if w.out.State.Route.Main != ledger.Target {
+		t.Fatalf("%+v %+v", w.out.State.Route, w.cond(CondSwitched))
+	}
+}
+
+func TestSwitchBackHalfWay(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.ask(ledger.Target)
+	w.step()
+	w.beat()
+	w.step()
+	w.commit(w.write("k")) // on the target
+	w.ask(ledger.Source)
+	w.beat()
+	w.step()
+	if r := w.out.State.Route; r.Main != ledger.Source || r.State != ledger.Switched {
+		t.Fatalf("%+v", r)
+	}
+	w.beat()
+	w.dangling(0)
+	if w.step(); w.out.Phase != SwitchStarted {
+		t.Fatal("done while the target holds the newest version of an object")
+	}
+	w.drain()
+	w.dangling(0)
+	w.beat()
+	if w.step(); w.out.Phase != CatchingUp {
+		t.Fatalf("%s %+v", w.out.Phase, w.cond(CondSwitched))
+	}
+}
+
+func TestNoWayBackWithoutReverse(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.ask(ledger.Target).Reverse = false
+	for range 5 {
+		w.step()
+		w.beat()
+		w.dangling(0)
+	}
+	w.ask(ledger.Source)
+	w.step()
+	w.is(CondSwitchReady, false, string(GuardWayBack))
+}
+
+func TestLostLedgerIsSeenAndTheRouteRestored(t *testing.T) {
+	for name, switched := range map[string]bool{"before the switch": false, "after the switch": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.caughtUp()
+			want := ledger.Source
+			if switched {
+				want = ledger.Target
+				w.ask(ledger.Target)
+				for range 5 {
+					w.step()
+					w.beat()
+					w.dangling(0)
+				}
+			}
+			epoch := w.out.State.Route.Epoch
+			if err := w.rdb.FlushAll(w.ctx).Err(); err != nil {
+				t.Fatal(err)
+			}
+			w.step()
+			if r := w.out.State.Route; r.Main != want || r.Epoch <= epoch {
+				t.Fatalf("%+v", r)
+			}
+			w.is(CondLedgerHealthy, false, "UncleanEvent")
+			w.step()
+			w.is(CondLedgerHealthy, false, "UncleanEvent")
+		})
+	}
+}
+
+func TestProxyThatIsGoneDoesNotHoldTheBarrierAndOneThatExistsDoes(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.ask(ledger.Target)
+	w.in.Instances = map[string]bool{"p": true}
+	w.join(ledger.RoleProxy, "paused")
+	w.in.Instances["paused"] = true
+	w.beat()
+	w.step()
+	delete(w.mem, "paused") // it stops answering; its pod still exists
+	w.beat()
+	if w.step(); w.out.State.Route.State != ledger.Preparing {
+		t.Fatalf("split brain: %+v", w.out.State.Route)
+	}
+	delete(w.in.Instances, "paused")
+	if w.step(); w.out.Phase != SwitchStarted {
+		t.Fatalf("%+v", w.out.WaitingFor)
+	}
+}
+
+func TestUnreachableRedisIsToldNotFatal(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	_ = w.rdb.Close()
+	w.step()
+	w.is(CondLedgerHealthy, false, "Unreachable")
+	if w.out.Phase == SwitchDone {
+		t.Fatal(w.out.Phase)
+	}
+}

@@ -1,0 +1,125 @@
+package migration
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// doSwitch moves the route towards what is asked for, one step at a time:
+//
+//	Steady(old) → Preparing(old) → Switched(new) → Steady(new)
+//
+// Barrier one stands before Switched: every process looks objects up before the
+// first write goes to the new main. Barrier two stands before Steady(new):
+// nothing newer is left on the old store.
+func (e *Engine) doSwitch(ctx context.Context, f *facts, out *Output) error {
+	st := &out.State
+	req := f.in.Spec.Switch
+	r := f.route
+	switch r.State {
+	case ledger.Steady:
+		if req == nil || req.To == r.Main {
+			st.CalledOff = ""
+			return nil
+		}
+		if st.CalledOff != "" && st.CalledOff == requestID(*req) {
+			return nil
+		}
+		if g, _ := blocked(*f, *req); g != "" {
+			return nil
+		}
+		r.State, r.Hold = ledger.Preparing, req.PauseWrites
+		st.PreparingSince = e.Now()
+		out.Next = 200 * time.Millisecond
+		out.Events = append(out.Events, Event{Reason: "SwitchPreparing", Message: "Every process looks objects up before traffic moves."})
+		return e.setRoute(ctx, f, r)
+	case ledger.Preparing:
+		return e.prepare(ctx, f, out)
+	case ledger.Switched:
+		return e.drain(ctx, f, out)
+	}
+	return fmt.Errorf("route in unknown state %q", r.State)
+}
+
+// requestID tells one request to switch from the next.
+func requestID(r SwitchRequest) string { return r.To.String() + "/" + r.Attempt }
+
+func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
+	st, req, r := &out.State, f.in.Spec.Switch, f.route
+	out.Next = 200 * time.Millisecond
+	if req == nil || req.To == r.Main {
+		r.State, r.Hold = ledger.Steady, false
+		out.Events = append(out.Events, Event{Reason: "SwitchCancelled", Message: "The switch was taken back before traffic moved."})
+		return e.setRoute(ctx, f, r)
+	}
+	out.WaitingFor = waiting(*f, r.Epoch)
+	if r.Hold {
+		if f.stats.Dirty > 0 || f.stats.Intents[r.Main] > 0 {
+			out.WaitingFor = append(out.WaitingFor, "held writes: changes are still being copied")
+		}
+		if len(out.WaitingFor) > 0 && e.Now().Sub(st.PreparingSince) > req.MaxPause {
+			r.State, r.Hold = ledger.Steady, false
+			st.CalledOff = requestID(*req)
+			out.Events = append(out.Events, Event{Warning: true, Reason: "SwitchCalledOff", Message: "Writes were held for longer than spec.switch.maxPause; they go on to the old store."})
+			return e.setRoute(ctx, f, r)
+		}
+	}
+	if len(out.WaitingFor) > 0 {
+		return nil
+	}
+	old := r.Main
+	r.Main, r.State, r.Hold, r.Sync, r.Uploads = req.To, ledger.Switched, false, req.Reverse, old
+	st.SwitchStartedAt, st.SwitchFinishedAt = e.Now(), time.Time{}
+	out.Events = append(out.Events, Event{Reason: "SwitchStarted", Message: "New writes go to the " + lower(r.Main) + "."})
+	return e.setRoute(ctx, f, r)
+}
+
+func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
+	st, req, r := &out.State, f.in.Spec.Switch, f.route
+	out.Next = 200 * time.Millisecond
+	if req != nil && req.To != r.Main && r.Sync {
+		// Back, half-way. Every process looks objects up already, so the first
+		// barrier stands as soon as all of them obey this epoch.
+		if out.WaitingFor = waiting(*f, r.Epoch); len(out.WaitingFor) > 0 {
+			return nil
+		}
+		r.Main, r.Sync = req.To, true
+		st.SwitchStartedAt = e.Now()
+		out.Events = append(out.Events, Event{Reason: "SwitchReversed", Message: "New writes go to the " + lower(r.Main) + " again."})
+		return e.setRoute(ctx, f, r)
+	}
+	old := r.Main.Other()
+	d, err := e.Ledger.Dangling(ctx)
+	if err != nil {
+		return err
+	}
+	w := waiting(*f, r.Epoch)
+	if f.stats.Newest[old] > 0 {
+		w = append(w, "objects whose newest version is still on the old store")
+	}
+	if f.stats.Intents[old] > 0 {
+		w = append(w, "writes still under way on the old store")
+	}
+	switch {
+	case d.Epoch < r.Epoch || d.At.IsZero() || f.stats.Tick.Sub(d.At) > danglingFresh:
+		w = append(w, "a worker's look at multipart uploads on the old store")
+	case d.Uploads > 0:
+		w = append(w, "multipart uploads begun before the switch")
+	}
+	out.WaitingFor = w
+	if len(w) > 0 {
+		return nil
+	}
+	// Uploads that the ledger remembers live on the new main, or do not matter
+	// any more; from now on every unknown one does too.
+	r.State, r.Uploads = ledger.Steady, r.Main
+	st.SwitchFinishedAt = e.Now()
+	out.Events = append(out.Events, Event{Reason: "SwitchDone", Message: "The " + lower(r.Main) + " holds everything and serves every client."})
+	if err := e.setRoute(ctx, f, r); err != nil {
+		return err
+	}
+	return e.Ledger.ClearUploads(ctx)
+}
