@@ -25,6 +25,9 @@ type Claim struct {
 // ClaimEvents takes at most max due dirty objects from every shard together,
 // oldest first; empty when there are none. Errors: ErrFenced, ErrNoRoute, ErrUnavailable.
 func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]Claim, error) {
+	if session == "" {
+		return nil, ErrFenced // not registered yet
+	}
 	var out []Claim
 	first := 0
 	if l.shards > 1 {
@@ -55,6 +58,9 @@ func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]
 // ClaimObjects claims the keys of an initial batch. Keys that are dirty, claimed
 // or being written are left out: events copy them. One pipeline.
 func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys []string) ([]Claim, error) {
+	if session == "" {
+		return nil, ErrFenced
+	}
 	byShard := make([][]any, l.shards)
 	for _, k := range keys {
 		s := l.shardOf(Object{bucket, k})

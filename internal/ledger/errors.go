@@ -7,7 +7,8 @@ var (
 	ErrUnavailable = errors.New("ledger unavailable")
 	// ErrNoRoute: the ledger holds no route: it is new, or it was lost.
 	ErrNoRoute = errors.New("ledger has no route")
-	// ErrFenced: this session was declared dead; register a new one.
+	// ErrFenced: this session was declared dead, or is not registered yet; the
+	// next heartbeat registers a new one.
 	ErrFenced = errors.New("session is fenced")
 	// ErrLocked: a worker is just committing a copy of this object; ask again
 	// in a few milliseconds.

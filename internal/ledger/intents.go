@@ -89,6 +89,9 @@ func (l *Ledger) BeginMany(ctx context.Context, session, bucket string, keys []s
 }
 
 func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []string, opt BeginOptions) ([]Intent, error) {
+	if session == "" {
+		return nil, ErrFenced // not registered yet
+	}
 	want := ""
 	if opt.Store != nil {
 		want = opt.Store.code()

@@ -37,25 +37,27 @@ type Member struct {
 	o MemberOptions
 
 	mu    sync.Mutex
-	id    string
+	id    string // registered in the ledger; "" before that
+	next  string // to be registered with the next heartbeat
 	acked int64
 
 	route   atomic.Pointer[Route]
 	contact atomic.Int64
 }
 
-// Join returns the process' membership; Run makes it live. A session id exists
-// from the start, so that work can begin once a route is known.
+// Join returns the process' membership; Run makes it live.
 func (l *Ledger) Join(o MemberOptions) *Member {
 	if o.Interval == 0 {
 		o.Interval = 500 * time.Millisecond
 	}
-	return &Member{l: l, o: o, id: newSessionID(o)}
+	return &Member{l: l, o: o, next: newSessionID(o)}
 }
 
 func newSessionID(o MemberOptions) string { return string(o.Role) + "-" + rand.Text()[:12] }
 
-// ID returns the session's id. It changes when the session was fenced.
+// ID returns the session's id, "" before the first heartbeat was answered. It
+// changes when the session was fenced. Only a registered session may begin
+// anything: otherwise nobody would settle what it leaves behind.
 func (m *Member) ID() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,6 +119,9 @@ func (m *Member) Run(ctx context.Context) error {
 func (m *Member) Beat(ctx context.Context) (bool, error) {
 	m.mu.Lock()
 	id, acked := m.id, m.acked
+	if m.next != "" {
+		id, acked = m.next, 0
+	}
 	m.mu.Unlock()
 	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked}
 	if m.o.Unrecorded != nil {
@@ -128,15 +133,19 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	r, err := m.l.heartbeat(bctx, id, h)
 	if errors.Is(err, ErrFenced) {
 		m.mu.Lock()
-		m.id, m.acked = newSessionID(m.o), 0
+		m.next, m.acked = newSessionID(m.o), 0
 		m.mu.Unlock()
 		m.o.Log.Info("session was fenced; registering anew", "session", id)
 		return true, nil
+	}
+	if errors.Is(err, ErrNoRoute) {
+		m.register(id) // it is known, there is just nothing to obey yet
 	}
 	if err != nil {
 		return false, err
 	}
 	m.contact.Store(time.Now().UnixNano())
+	m.register(id)
 	if cur := m.route.Load(); cur == nil || *cur != r {
 		if m.o.Apply != nil {
 			if err := m.o.Apply(ctx, r); err != nil {
@@ -156,6 +165,19 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+func (m *Member) register(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.next == id {
+		m.id, m.next = id, ""
+	}
+}
+
 // Leave ends the session cleanly. Call it when no request is under way any more
 // and nothing is unrecorded.
-func (m *Member) Leave(ctx context.Context) error { return m.l.leave(ctx, m.ID()) }
+func (m *Member) Leave(ctx context.Context) error {
+	if id := m.ID(); id != "" {
+		return m.l.leave(ctx, id)
+	}
+	return nil
+}

@@ -102,6 +102,9 @@ func (l *Ledger) Buckets(ctx context.Context) ([]BucketState, error) {
 }
 
 func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string, error) {
+	if session == "" {
+		return nil, ErrFenced // not registered yet
+	}
 	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind))
 	if err != nil {
 		return nil, err

@@ -1,0 +1,244 @@
+package s3
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"hash"
+	"hash/crc32"
+	"hash/crc64"
+	"io"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	nvme       = crc64.MakeTable(0x9a6c9329ac4bc9b5)
+)
+
+// checksums are the algorithms of x-amz-checksum-*.
+var checksums = map[string]func() hash.Hash{
+	"x-amz-checksum-crc32":     func() hash.Hash { return crc32.NewIEEE() },
+	"x-amz-checksum-crc32c":    func() hash.Hash { return crc32.New(castagnoli) },
+	"x-amz-checksum-crc64nvme": func() hash.Hash { return crc64.New(nvme) },
+	"x-amz-checksum-md5":       md5.New,
+	"x-amz-checksum-sha1":      sha1.New,
+	"x-amz-checksum-sha256":    sha256.New,
+	"x-amz-checksum-sha512":    sha512.New,
+}
+
+// trailerSum is one header announced for the trailer. Its hash is nil when the
+// header is no checksum that is known here.
+type trailerSum struct {
+	name string
+	hash hash.Hash
+}
+
+func (s *trailerSum) write(p []byte) {
+	if s.hash != nil {
+		s.hash.Write(p)
+	}
+}
+
+// maxTrailers bounds the headers that may be announced: each costs a hash.
+const maxTrailers = 8
+
+func trailerNames(h http.Header) []string {
+	var names []string
+	for _, v := range h["X-Amz-Trailer"] {
+		for _, name := range strings.Split(v, ",") {
+			if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+func declaredTrailers(h http.Header) ([]*trailerSum, error) {
+	names := trailerNames(h)
+	if len(names) > maxTrailers {
+		return nil, ErrMalformedTrailer
+	}
+	var sums []*trailerSum
+	for _, name := range names {
+		s := &trailerSum{name: name}
+		if newHash := checksums[name]; newHash != nil {
+			s.hash = newHash()
+		}
+		sums = append(sums, s)
+	}
+	return sums, nil
+}
+
+// ChecksumTrailers returns the names in lower case of the checksums that h
+// announces for the trailer (X-Amz-Trailer) and that are known to [DecodeBody].
+// Call it before [Rewriter.Rewrite], which removes the announcement.
+func ChecksumTrailers(h http.Header) []string {
+	var known []string
+	for _, name := range trailerNames(h) {
+		if checksums[name] != nil {
+			known = append(known, name)
+		}
+	}
+	return known
+}
+
+// readTrailer reads what is left of the body: blank lines and, in the modes that
+// have one, the announced headers and their signature.
+func (c *chunkReader) readTrailer() error {
+	var signed []byte
+	var signature []byte
+	total := 0
+	for {
+		line, err := c.br.ReadSlice('\n')
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
+			if errors.Is(err, bufio.ErrBufferFull) {
+				return ErrMalformedTrailer
+			}
+			return incomplete(err)
+		}
+		if total += len(line); total > maxTrailer {
+			return ErrMalformedTrailer
+		}
+		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
+			name, value, found := bytes.Cut(line, []byte(":"))
+			name, value = bytes.ToLower(bytes.TrimSpace(name)), bytes.TrimSpace(value)
+			switch {
+			case !found, !c.mode.HasTrailer(), signature != nil:
+				return ErrMalformedTrailer
+			case string(name) == "x-amz-trailer-signature" && c.mode == PayloadChunkedTrailer:
+				signature = bytes.Clone(value)
+			default:
+				signed = append(append(append(append(signed, name...), ':'), value...), '\n')
+				if err := c.addTrailer(string(name), string(value)); err != nil {
+					return err
+				}
+			}
+		}
+		if end {
+			break
+		}
+	}
+	if c.mode == PayloadChunkedTrailer {
+		sum := sha256.Sum256(signed)
+		if !equalHex(c.link("AWS4-HMAC-SHA256-TRAILER", "", sum[:]), signature) {
+			return ErrSignatureDoesNotMatch
+		}
+	}
+	return c.checkSums()
+}
+
+func (c *chunkReader) addTrailer(name, value string) error {
+	key := textproto.CanonicalMIMEHeaderKey(name)
+	announced := false
+	for _, s := range c.sums {
+		announced = announced || s.name == name
+	}
+	if !announced || len(c.trailers[key]) > 0 {
+		return ErrMalformedTrailer
+	}
+	if c.trailers == nil {
+		c.trailers = make(http.Header)
+	}
+	c.trailers[key] = []string{value}
+	return nil
+}
+
+// checkSums compares the trailing checksums with those of the content.
+func (c *chunkReader) checkSums() error {
+	for _, s := range c.sums {
+		value := c.trailers.Get(s.name)
+		if value == "" {
+			return ErrMalformedTrailer
+		}
+		if s.hash == nil {
+			continue
+		}
+		got, err := base64.StdEncoding.DecodeString(value)
+		if err != nil || len(got) != s.hash.Size() {
+			return ErrInvalidRequest.With("Value for " + s.name + " trailing header is invalid.")
+		}
+		if !bytes.Equal(got, s.hash.Sum(nil)) {
+			algorithm := strings.ToUpper(strings.TrimPrefix(s.name, "x-amz-checksum-"))
+			return ErrBadDigest.With("The " + algorithm + " you specified did not match the calculated checksum.")
+		}
+	}
+	return nil
+}
+
+// EncodeTrailer frames a plain body for [StreamingUnsignedTrailer], so that
+// checksums which clients send after the body reach the store. It returns the
+// framed body and its Content-Length, and sets the headers that go with it on h
+// (after [Rewriter.Rewrite], before [Signer.Sign]). names are from
+// [ChecksumTrailers]; trailer is called after body's io.EOF.
+func EncodeTrailer(h http.Header, body io.ReadCloser, length int64, names []string, trailer func() http.Header) (io.ReadCloser, int64, error) {
+	if length < 0 {
+		return nil, 0, ErrMissingContentLength
+	}
+	head, tail := "", "0\r\n"
+	if length > 0 {
+		head, tail = strconv.FormatInt(length, 16)+"\r\n", "\r\n0\r\n"
+	}
+	total := int64(len(head)) + length + int64(len(tail)) + 2
+	for _, name := range names {
+		newHash := checksums[name]
+		if newHash == nil {
+			return nil, 0, errors.New("trailer " + name + " is not a known checksum")
+		}
+		total += int64(len(name) + 1 + base64.StdEncoding.EncodedLen(newHash().Size()) + 2)
+	}
+	last := &lazyReader{make: func() (string, error) {
+		sums := trailer()
+		var b strings.Builder
+		b.WriteString(tail)
+		for _, name := range names {
+			value := sums.Get(name)
+			if value == "" {
+				return "", ErrMalformedTrailer
+			}
+			b.WriteString(name + ":" + value + "\r\n")
+		}
+		b.WriteString("\r\n")
+		return b.String(), nil
+	}}
+
+	encoding := "aws-chunked"
+	if old := h.Get("Content-Encoding"); old != "" {
+		encoding += "," + old
+	}
+	h["Content-Encoding"] = []string{encoding}
+	h["X-Amz-Decoded-Content-Length"] = []string{strconv.FormatInt(length, 10)}
+	h["X-Amz-Trailer"] = []string{strings.Join(names, ",")}
+	framed := io.MultiReader(strings.NewReader(head), body, last)
+	return struct {
+		io.Reader
+		io.Closer
+	}{framed, body}, total, nil
+}
+
+// lazyReader reads what make returns, asked for at the first Read.
+type lazyReader struct {
+	make   func() (string, error)
+	reader *strings.Reader
+}
+
+func (l *lazyReader) Read(p []byte) (int, error) {
+	if l.reader == nil {
+		s, err := l.make()
+		if err != nil {
+			return 0, err
+		}
+		l.reader = strings.NewReader(s)
+	}
+	return l.reader.Read(p)
+}

@@ -1,0 +1,206 @@
+package s3
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// auth is what a request says about its signature.
+type auth struct {
+	presigned     bool
+	accessKeyID   string
+	date, region  string
+	scope         string
+	signedHeaders []string
+	signature     string
+	timestamp     string
+	time          time.Time
+	expires       time.Duration
+	token         string
+	payload       string
+}
+
+// malformed returns the error for a signature that can't be understood.
+func (a *auth) malformed(why string) *Error {
+	if a.presigned {
+		return ErrAuthorizationQueryParametersError.With(why)
+	}
+	return ErrAuthorizationHeaderMalformed.With("The authorization header is malformed; " + why + ".")
+}
+
+// parseAuth finds the signature in header or query. It returns ErrAnonymous if
+// there is none.
+func parseAuth(r *http.Request, query []param) (*auth, error) {
+	headers := r.Header["Authorization"]
+	inQuery, v2 := false, false
+	for _, p := range query {
+		switch p.name {
+		case "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature":
+			inQuery = true
+		case "AWSAccessKeyId", "Signature":
+			v2 = true
+		}
+	}
+	switch {
+	case len(headers) > 1, len(headers) == 1 && (inQuery || v2):
+		return nil, ErrInvalidArgument.With("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
+	case len(headers) == 1:
+		return parseAuthHeader(r, headers[0])
+	case inQuery:
+		return parseAuthQuery(r, query)
+	case v2:
+		return nil, errOldSignature
+	}
+	return nil, ErrAnonymous
+}
+
+var errOldSignature = ErrInvalidRequest.With("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+
+func parseAuthHeader(r *http.Request, header string) (*auth, error) {
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(header), " ")
+	switch {
+	case scheme == algorithm:
+	case scheme == "AWS", strings.HasPrefix(scheme, "AWS4-"):
+		return nil, errOldSignature
+	default:
+		return nil, ErrInvalidArgument.With("Unsupported Authorization Type", Detail{"ArgumentName", "Authorization"})
+	}
+	a := &auth{}
+	var credential, signedHeaders string
+	for rest != "" {
+		var field string
+		field, rest, _ = strings.Cut(rest, ",")
+		name, value, found := strings.Cut(strings.TrimSpace(field), "=")
+		var target *string
+		switch name {
+		case "Credential":
+			target = &credential
+		case "SignedHeaders":
+			target = &signedHeaders
+		case "Signature":
+			target = &a.signature
+		}
+		if !found || target == nil || *target != "" {
+			return nil, a.malformed(fmt.Sprintf("the authorization component %q is malformed", field))
+		}
+		*target = value
+	}
+	if credential == "" || signedHeaders == "" || a.signature == "" {
+		return nil, a.malformed("the authorization header requires three components: Credential, SignedHeaders, and Signature")
+	}
+	if err := a.parseCredential(credential); err != nil {
+		return nil, err
+	}
+	a.signedHeaders = strings.Split(signedHeaders, ";")
+	if err := a.parseHeaderTime(r); err != nil {
+		return nil, err
+	}
+	if a.timestamp[:len(dateFormat)] != a.date {
+		return nil, a.malformed(fmt.Sprintf("Invalid credential date %q. This date is not the same as X-Amz-Date: %q", a.date, a.timestamp[:len(dateFormat)]))
+	}
+	a.token = r.Header.Get("X-Amz-Security-Token")
+	if a.payload = r.Header.Get("X-Amz-Content-Sha256"); a.payload == "" {
+		return nil, ErrInvalidRequest.With("Missing required header for this request: x-amz-content-sha256")
+	}
+	return a, nil
+}
+
+// parseCredential reads accessKeyID/date/region/s3/aws4_request.
+func (a *auth) parseCredential(credential string) error {
+	rest := credential
+	var parts [4]string
+	for i := len(parts) - 1; i >= 0; i-- {
+		at := strings.LastIndexByte(rest, '/')
+		if at <= 0 {
+			return a.malformed(`the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request"`)
+		}
+		rest, parts[i] = rest[:at], rest[at+1:]
+	}
+	a.accessKeyID, a.date, a.region = rest, parts[0], parts[1]
+	a.scope = credential[len(rest)+1:]
+	if _, err := time.Parse(dateFormat, a.date); err != nil {
+		return a.malformed(fmt.Sprintf("incorrect date format %q. This date in the credential must be in the format \"yyyyMMdd\"", a.date))
+	}
+	if parts[2] != service {
+		return a.malformed(fmt.Sprintf("incorrect service %q. This endpoint belongs to \"s3\"", parts[2]))
+	}
+	if parts[3] != terminator {
+		return a.malformed(fmt.Sprintf("incorrect terminal %q. This endpoint uses \"aws4_request\"", parts[3]))
+	}
+	return nil
+}
+
+var errNoDate = ErrAccessDenied.With("AWS authentication requires a valid Date or x-amz-date header")
+
+func (a *auth) parseHeaderTime(r *http.Request) error {
+	if value := r.Header.Get("X-Amz-Date"); value != "" {
+		t, err := time.Parse(timeFormat, value)
+		if err != nil {
+			return errNoDate
+		}
+		a.time, a.timestamp = t, value
+		return nil
+	}
+	value := r.Header.Get("Date")
+	for _, layout := range []string{timeFormat, time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC} {
+		if t, err := time.Parse(layout, value); err == nil {
+			a.time = t
+			a.timestamp, _ = formatTime(t)
+			return nil
+		}
+	}
+	return errNoDate
+}
+
+func parseAuthQuery(r *http.Request, query []param) (*auth, error) {
+	a := &auth{presigned: true}
+	values := make(map[string]string, 7)
+	for _, name := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"} {
+		value, count := queryValue(query, name)
+		if count != 1 || value == "" {
+			return nil, a.malformed("Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
+		}
+		values[name] = value
+	}
+	if values["X-Amz-Algorithm"] != algorithm {
+		return nil, a.malformed(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"`)
+	}
+	if err := a.parseCredential(values["X-Amz-Credential"]); err != nil {
+		return nil, err
+	}
+	t, err := time.Parse(timeFormat, values["X-Amz-Date"])
+	if err != nil {
+		return nil, a.malformed(`X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`)
+	}
+	a.time, a.timestamp = t, values["X-Amz-Date"]
+	if a.timestamp[:len(dateFormat)] != a.date {
+		return nil, a.malformed(fmt.Sprintf("Invalid credential date %q. This date is not the same as X-Amz-Date: %q.", a.date, a.timestamp[:len(dateFormat)]))
+	}
+	seconds, err := strconv.ParseInt(values["X-Amz-Expires"], 10, 64)
+	switch {
+	case err != nil:
+		return nil, a.malformed("X-Amz-Expires should be a number")
+	case seconds < 0:
+		return nil, a.malformed("X-Amz-Expires must be non-negative")
+	case seconds > int64(maxExpiry/time.Second):
+		return nil, a.malformed("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
+	}
+	a.expires = time.Duration(seconds) * time.Second
+	a.signedHeaders = strings.Split(values["X-Amz-SignedHeaders"], ";")
+	a.signature = values["X-Amz-Signature"]
+
+	var tokens int
+	if a.token, tokens = queryValue(query, "X-Amz-Security-Token"); tokens == 0 {
+		a.token = r.Header.Get("X-Amz-Security-Token")
+	}
+	a.payload = UnsignedPayload
+	if value := r.Header.Get("X-Amz-Content-Sha256"); value != "" {
+		a.payload = value
+	} else if value, n := queryValue(query, "X-Amz-Content-Sha256"); n == 1 {
+		a.payload = value
+	}
+	return a, nil
+}
