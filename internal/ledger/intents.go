@@ -132,14 +132,22 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	return out, nil
 }
 
-// Commit settles writes that took place (2xx). It is idempotent, and right even
-// when the intent was settled by somebody else meanwhile. One pipeline.
+// Commit settles writes that took place (2xx). It may be repeated. An intent
+// that was settled by somebody else meanwhile is no error if its store was the
+// newest at Begin; else Commit returns ErrSettled: the write counts as never
+// made, and the client must not be told that it was. One pipeline.
 func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
 	calls := make([]call, len(intents))
 	for i, in := range intents {
-		calls[i] = l.call(commitScript, l.prefix(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key)
+		calls[i] = l.call(commitScript, l.prefix(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest))
 	}
-	return l.runAllErr(ctx, calls)
+	vs, errs := l.runAll(ctx, calls)
+	for i, v := range vs {
+		if errs[i] == nil && integer(v) < 0 {
+			errs[i] = ErrSettled
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Abort drops intents whose writes did not take place (a definite 4xx). One pipeline.
@@ -162,11 +170,18 @@ func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Inte
 }
 
 // Record replays writes that were forwarded while the ledger was out of reach.
-// One pipeline; it may be repeated.
+// It may be repeated. A write that the other store has overtaken since leaves an
+// unclean event. One pipeline.
 func (l *Ledger) Record(ctx context.Context, changes ...Change) error {
 	calls := make([]call, len(changes))
 	for i, c := range changes {
 		calls[i] = l.call(recordScript, l.prefix(c.Object), c.Store.code(), c.Object.Bucket, c.Object.Key)
 	}
-	return l.runAllErr(ctx, calls)
+	vs, errs := l.runAll(ctx, calls)
+	for i, v := range vs {
+		if errs[i] == nil && integer(v) == 0 {
+			errs[i] = l.MarkUnclean(ctx, "a write that was made while Redis was away was recorded after the switch")
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -14,7 +14,7 @@ import "strconv"
 //	xb           set     buckets that have an x:                        for ever, one per bucket
 //	age          zset    dirty objects by ms since when                 while dirty
 //	q            zset    events: dirty objects by ms when due           until claimed
-//	i:SESSION    hash    open intents: STORE|SEQ||OBJECT                until settled
+//	i:SESSION    hash    open intents: STORE|SEQ|EXCLUSIVE|OBJECT           until settled
 //	doubt        zset    in-doubt intents by ms when to settle          until settled
 //	cl:SESSION   set     objects a session has claimed                  until settled
 //	dead:SESSION string  fence                                          30 days

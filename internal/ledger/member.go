@@ -29,6 +29,8 @@ type MemberOptions struct {
 	// Adopts says that this process has read its predecessor's journal: sessions
 	// of the same instance that died are clean once Unrecorded is 0.
 	Adopts bool
+	// NewID makes session ids; nil means at random. For simulations.
+	NewID func() string
 }
 
 // Member is this process in the ledger.
@@ -50,10 +52,11 @@ func (l *Ledger) Join(o MemberOptions) *Member {
 	if o.Interval == 0 {
 		o.Interval = 500 * time.Millisecond
 	}
-	return &Member{l: l, o: o, next: newSessionID(o)}
+	if o.NewID == nil {
+		o.NewID = func() string { return string(o.Role) + "-" + rand.Text()[:12] }
+	}
+	return &Member{l: l, o: o, next: o.NewID()}
 }
-
-func newSessionID(o MemberOptions) string { return string(o.Role) + "-" + rand.Text()[:12] }
 
 // ID returns the session's id, "" before the first heartbeat was answered. It
 // changes when the session was fenced. Only a registered session may begin
@@ -133,7 +136,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	r, err := m.l.heartbeat(bctx, id, h)
 	if errors.Is(err, ErrFenced) {
 		m.mu.Lock()
-		m.next, m.acked = newSessionID(m.o), 0
+		m.next, m.acked = m.o.NewID(), 0
 		m.mu.Unlock()
 		m.o.Log.Info("session was fenced; registering anew", "session", id)
 		return true, nil

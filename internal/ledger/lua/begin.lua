@@ -11,8 +11,11 @@ for i = 6, #ARGV, 2 do
   local r = load(bucket, ARGV[i + 1])
   local store, till = locked(r)
   if store == x then return {'LOCKED', tostring(till - NOW)} end
+  local y = OTHER[x]
+  -- A write that depends on what its store holds must not be overtaken by one
+  -- on the other store: they would be told apart in the wrong order.
+  if r['k' .. y] > 0 then return {'LOCKED', '0'} end
   if insync == '1' then
-    local y = OTHER[x]
     if (r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then
       enqueue(r, 0)
       return {'DIRTY'}
@@ -26,9 +29,10 @@ for j, r in ipairs(records) do
   local id = ARGV[4 + 2 * j]
   if j > 1 then r = load(bucket, r.key) end -- the same key may be named twice
   r['i' .. x] = r['i' .. x] + 1
+  if insync == '1' then r['k' .. x] = r['k' .. x] + 1 end
   redis.call('HINCRBY', P .. 'cnt', 'i' .. x, 1)
   save(r)
-  redis.call('HSET', P .. 'i:' .. session, id, x .. '|' .. seq .. '||' .. r.id)
+  redis.call('HSET', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id)
   out[#out + 1] = x
   out[#out + 1] = r.n == x and '1' or '0'
   out[#out + 1] = seq

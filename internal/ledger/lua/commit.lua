@@ -1,13 +1,15 @@
--- Commit settles an intent as done. A late one, whose intent was settled by
--- somebody else, still makes the object dirty.
--- ARGV: now, session, id, store, seq, bucket, key. Returns 1 if the intent was open.
-local session, id, x = ARGV[2], ARGV[3], ARGV[4]
-local had = redis.call('HDEL', P .. 'i:' .. session, id)
-redis.call('ZREM', P .. 'doubt', session .. '\0' .. id)
-local r = load(ARGV[6], ARGV[7])
-if had == 1 then
-  r['i' .. x] = math.max(0, r['i' .. x] - 1)
-  redis.call('HINCRBY', P .. 'cnt', 'i' .. x, -1)
+-- Commit settles an intent as done.
+-- ARGV: now, session, id, store, seq, bucket, key, newest at Begin ("1"/"").
+-- Returns 1 if the intent was open. If it was settled meanwhile: 0 when that
+-- counted it as done or a later write hides it, for its store was the newest at
+-- Begin; else -1, for nobody will ever see the write.
+local r, x = closed(ARGV[2], ARGV[3])
+if r then
+  wrote(r, x, tonumber(ARGV[5]))
+  return 1
 end
-wrote(r, x, tonumber(ARGV[5]))
-return had
+r = load(ARGV[6], ARGV[7])
+touch(r)
+save(r)
+enqueue(r, NOW)
+return ARGV[8] == '1' and 0 or -1

@@ -10,7 +10,7 @@ else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a'}
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt'}
 local OTHER = {s = 't', t = 's'}
 
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
@@ -22,19 +22,21 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 -- load reads an object's record. A missing one means "in sync".
 --   n      store with the newest content, as clients see it
 --   s, t   version of the content on source and target
---   w      sequence of the last client commit on n
+--   w      sequence at which a client's commit last moved n
 --   is, it intents open on source and target
 --   c, ct  claim: session and token
 --   l      "store:ms": until then a copy commits on that store
 --   d      dirty since, ms
 --   a      failed copy attempts
+--   ks, kt those of the intents that depend on what the store holds
 local function load(bucket, key)
   local id = member(bucket, key)
   local v = redis.call('HMGET', P .. 'o:' .. id, unpack(FIELDS))
   local r = {bucket = bucket, key = key, id = id, found = v[1] and true or false,
     n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
     is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
-    l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0)}
+    l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0),
+    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0)}
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
@@ -81,7 +83,7 @@ local function save(r)
     if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
   else
     redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
-      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a)
+      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt)
     if not visible and r.c == '' then redis.call('PEXPIREAT', P .. 'o:' .. r.id, select(2, locked(r))) else redis.call('PERSIST', P .. 'o:' .. r.id) end
   end
   r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
@@ -98,11 +100,13 @@ end
 -- touch says that the newest store's content is not what the other one holds.
 local function touch(r) r[r.n] = next_seq() end
 
--- wrote says that a client's write, begun at sequence b, is on store x.
--- A write that overlapped a later one on the other store is ordered before it:
--- nobody may see it come back.
+-- wrote says that a client's write, begun at sequence b, is on store x. On the
+-- newest store it was visible as soon as it landed. On the other one it becomes
+-- the newest now, unless the newest moved away from there after it began: then
+-- it overlapped the write that moved it, and is ordered before that one, or it
+-- would come back after it was overwritten.
 local function wrote(r, x, b)
-  if r.n == x or r.w <= b then
+  if r.n ~= x and r.w <= b then
     r.n = x
     touch(r)
     r.w = r[x]
@@ -115,20 +119,29 @@ local function wrote(r, x, b)
   enqueue(r, NOW)
 end
 
+-- closed takes an intent out of the ledger and of its object's record, which it
+-- returns with the intent's store and sequence; nil if it was settled before.
+local function closed(session, id)
+  local raw = redis.call('HGET', P .. 'i:' .. session, id)
+  if not raw then return nil end
+  redis.call('HDEL', P .. 'i:' .. session, id)
+  redis.call('ZREM', P .. 'doubt', session .. '\0' .. id)
+  local x, b, exclusive, bucket, key = string.match(raw, '^(%a)|(%d+)|(%d?)|(%Z+)%z(.*)$')
+  local r = load(bucket, key)
+  r['i' .. x] = math.max(0, r['i' .. x] - 1)
+  redis.call('HINCRBY', P .. 'cnt', 'i' .. x, -1)
+  if exclusive == '1' then r['k' .. x] = math.max(0, r['k' .. x] - 1) end
+  return r, x, tonumber(b)
+end
+
 -- settle ends an intent whose outcome is unknown: it counts as done if its
 -- store held the newest version, for clients may have seen it; else nobody saw
 -- it and the newest store's content is copied over it.
 local function settle(session, id)
-  local raw = redis.call('HGET', P .. 'i:' .. session, id)
-  if not raw then return false end
-  redis.call('HDEL', P .. 'i:' .. session, id)
-  redis.call('ZREM', P .. 'doubt', session .. '\0' .. id)
-  local x, b, inst, bucket, key = string.match(raw, '^(%a)|(%d+)|([^|]*)|(%Z+)%z(.*)$')
-  local r = load(bucket, key)
-  r['i' .. x] = math.max(0, r['i' .. x] - 1)
-  redis.call('HINCRBY', P .. 'cnt', 'i' .. x, -1)
+  local r, x, b = closed(session, id)
+  if not r then return false end
   if r.n == x then
-    wrote(r, x, tonumber(b))
+    wrote(r, x, b)
   else
     touch(r)
     save(r)

@@ -1,5 +1,8 @@
--- Record replays a write that was forwarded without an intent.
+-- Record replays a write that was forwarded without an intent, to the store that
+-- was main then. Returns 1, or 0 when the other store has the newest version by now.
 -- ARGV: now, store, bucket, key.
 local r = load(ARGV[3], ARGV[4])
-wrote(r, ARGV[2], tonumber(redis.call('GET', P .. 'seq') or 0))
-return 1
+touch(r)
+save(r)
+enqueue(r, NOW)
+return r.n == ARGV[2] and 1 or 0
