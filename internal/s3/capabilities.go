@@ -1,6 +1,10 @@
 package s3
 
-import "context"
+import (
+	"reflect"
+	"unicode"
+	"unicode/utf8"
+)
 
 // Support is whether a store does something.
 type Support string
@@ -19,27 +23,41 @@ func (s Support) Known() bool { return s != NotKnown }
 
 // Capabilities is what a store was seen to do.
 type Capabilities struct {
-	// Reachable: the store answered with an S3 response.
+	// Reachable: the store answered a request with these keys.
 	Reachable Support
-	// Writable: a scratch object could be written, read and deleted.
+	// Writable: a scratch object could be written, read back and deleted.
 	Writable Support
-	// CreateBucket: a bucket could be created (NotKnown when one was given).
+	// CreateBucket: a bucket could be created.
 	CreateBucket Support
-	ListBuckets  Support
-	ListObjects  Support
+	// ListBuckets: buckets could be listed.
+	ListBuckets Support
+	// ListObjects: one page of a bucket could be listed.
+	ListObjects Support
 
-	PutIfNoneMatch      Support // PUT If-None-Match:* refuses an existing object
-	PutIfMatch          Support // PUT If-Match accepts the right ETag, refuses another
-	DeleteIfMatch       Support
-	CompleteIfNoneMatch Support // CompleteMultipartUpload If-None-Match:*
-	CompleteIfMatch     Support
+	// PutIfNoneMatch: PUT with If-None-Match:* refuses an existing object.
+	PutIfNoneMatch Support
+	// PutIfMatch: PUT with If-Match takes the right ETag and refuses another.
+	PutIfMatch Support
+	// DeleteIfMatch: DELETE with If-Match, likewise.
+	DeleteIfMatch Support
+	// CompleteIfNoneMatch: CompleteMultipartUpload with If-None-Match:*.
+	CompleteIfNoneMatch Support
+	// CompleteIfMatch: CompleteMultipartUpload with If-Match.
+	CompleteIfMatch Support
 
-	StreamingTrailer Support // STREAMING-UNSIGNED-PAYLOAD-TRAILER bodies
-	ChecksumsStored  Support // x-amz-checksum-* is kept and returned
-	PartNumberGet    Support // GET ?partNumber returns that part and the count
-	AttributesParts  Support // GetObjectAttributes lists parts
-	ObjectTagging    Support
-	ObjectACL        Support
+	// StreamingTrailer: bodies sent as STREAMING-UNSIGNED-PAYLOAD-TRAILER.
+	StreamingTrailer Support
+	// ChecksumsStored: x-amz-checksum-* is kept and returned.
+	ChecksumsStored Support
+	// PartNumberGet: GET ?partNumber returns that part and the number of parts.
+	PartNumberGet Support
+	// AttributesParts: GetObjectAttributes lists the parts with their sizes.
+	AttributesParts Support
+	// ObjectTagging, ObjectACL: can be set and read.
+	ObjectTagging Support
+	ObjectACL     Support
+
+	// Of buckets: set and read back on a scratch bucket, only read on a given one.
 	BucketACL        Support
 	BucketPolicy     Support
 	BucketLifecycle  Support
@@ -47,25 +65,27 @@ type Capabilities struct {
 	BucketTagging    Support
 	BucketVersioning Support
 	BucketWebsite    Support
-	ObjectLock       Support
+	// ObjectLock: a bucket with object lock could be created.
+	ObjectLock Support
 }
 
-// Strings returns each capability by its name in lower camel case, as Yes, No or Unknown.
-func (c Capabilities) Strings() map[string]string { return nil }
-
-// Probe finds out what the store of c does, by trying it on scratch objects
-// named crossfade-probe-…, which it removes. With a bucket, objects are put
-// into it and its configuration is only read; without, Probe creates a scratch
-// bucket, and removes it. A capability whose probe fails for another reason
-// stays NotKnown. The error is non-nil only when the store can't be reached,
-// refuses the keys, or no scratch object can be written; Capabilities then
-// hold what was learnt. It takes at most a minute.
-func Probe(ctx context.Context, c *Client, bucket string) (Capabilities, error) {
-	return Capabilities{}, nil
+// Strings returns each capability by its name in lower camel case: Yes, No or
+// Unknown.
+func (c Capabilities) Strings() map[string]string {
+	v := reflect.ValueOf(c)
+	out := make(map[string]string, v.NumField())
+	for i := range v.NumField() {
+		value := v.Field(i).String()
+		if value == string(NotKnown) {
+			value = "Unknown"
+		}
+		out[lowerCamel(v.Type().Field(i).Name)] = value
+	}
+	return out
 }
 
-// ProbeReadOnly checks that the store of c can be reached and read, changing
-// nothing: lists buckets, or heads the one given and lists one page of it.
-func ProbeReadOnly(ctx context.Context, c *Client, bucket string) (Capabilities, error) {
-	return Capabilities{}, nil
+// lowerCamel lowers the first word of a Go name: BucketACL, bucketACL.
+func lowerCamel(name string) string {
+	first, size := utf8.DecodeRuneInString(name)
+	return string(unicode.ToLower(first)) + name[size:]
 }

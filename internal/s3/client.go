@@ -19,7 +19,7 @@ import (
 const (
 	// clientAttempts bounds the SDK's own tries; longer waits are its caller's.
 	clientAttempts   = 4
-	clientMaxBackoff = 5 * time.Second
+	clientMaxBackoff = 2 * time.Second
 )
 
 // Client talks to one store. S3 is safe for concurrent use and keeps keys of

@@ -14,9 +14,9 @@ import (
 // Credentials are the keys of one S3 user.
 type Credentials struct {
 	AccessKeyID     string
-	SecretAccessKey string
+	SecretAccessKey string `json:"-"`
 	// SessionToken is set for temporary keys only.
-	SessionToken string
+	SessionToken string `json:"-"`
 }
 
 // String hides the secret, so that credentials can't be logged by accident.

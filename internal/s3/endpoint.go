@@ -38,14 +38,21 @@ type Endpoint struct {
 	// AccessKeyID, SecretAccessKey and SessionToken sign requests, unless
 	// Credentials is set.
 	AccessKeyID     string
-	SecretAccessKey string
-	SessionToken    string
+	SecretAccessKey string `json:"-"`
+	SessionToken    string `json:"-"`
 	// Credentials, when set, is asked for each request; see [CredentialsFromDir].
-	Credentials CredentialsFunc
+	Credentials CredentialsFunc `json:"-"`
 
 	// CABundle holds PEM certificates to trust beside the system's.
 	CABundle []byte
 }
+
+// String names the endpoint without its secrets, so that they can't be logged
+// by accident.
+func (e Endpoint) String() string { return e.URL }
+
+// GoString hides the secrets from %#v.
+func (e Endpoint) GoString() string { return e.URL }
 
 // Validate reports what is wrong with the endpoint, in words for its author.
 func (e Endpoint) Validate() error {

@@ -205,6 +205,7 @@ func (q *Request) objectOperation(r *http.Request, query []param) Operation {
 }
 
 // IsWrite reports whether requests of this class may change the store.
+// ClassMultipart counts as one, although ListParts does not.
 func (c Class) IsWrite() bool {
 	switch c {
 	case ClassBucketWrite, ClassObjectWrite, ClassObjectMetaWrite, ClassMultipart, ClassUnknownWrite:

@@ -212,11 +212,8 @@ func EncodeTrailer(h http.Header, body io.ReadCloser, length int64, names []stri
 		return b.String(), nil
 	}}
 
-	encoding := "aws-chunked"
-	if old := h.Get("Content-Encoding"); old != "" {
-		encoding += "," + old
-	}
-	h["Content-Encoding"] = []string{encoding}
+	// No aws-chunked in Content-Encoding: some stores keep it with the object, and
+	// x-amz-content-sha256 says the same.
 	h["X-Amz-Decoded-Content-Length"] = []string{strconv.FormatInt(length, 10)}
 	h["X-Amz-Trailer"] = []string{strings.Join(names, ",")}
 	framed := io.MultiReader(strings.NewReader(head), body, last)

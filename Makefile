@@ -1,0 +1,68 @@
+# Crossfade's developer targets. Tools are pinned in hack/tools, built once into bin/.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+##@ Use
+.PHONY: demo
+demo: ## a live migration on this machine, start to end (on Kubernetes if one is at hand)
+	hack/demo/run.sh
+
+.PHONY: demo-kube
+demo-kube: ## the same on a real single-node Kubernetes of our own, as root
+	hack/demo/kube.sh
+
+.PHONY: build
+build: ## bin/crossfade, static
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/crossfade .
+
+.PHONY: image
+image: ## container images as tars in bin/images, without a container engine
+	hack/image.sh
+
+##@ Test
+.PHONY: unit
+unit: ## quick tests, on redis-server and versitygw
+	RACE=0 hack/test.sh fast
+
+.PHONY: test
+test: ## every Go test, on real parts, with the race detector; gets what it needs
+	hack/test.sh
+
+.PHONY: e2e
+e2e: ## the chart on a real node, with pods killed along the way, as root
+	test/e2e/run.sh
+
+##@ Change
+.PHONY: generate
+generate: ## deep copy functions
+	hack/tool.sh controller-gen
+	bin/controller-gen object paths=./api/...
+
+.PHONY: manifests
+manifests: ## CRD and RBAC from the Go code
+	hack/manifests.sh
+
+.PHONY: fmt
+fmt: ## format the Go code
+	hack/tool.sh golangci-lint
+	bin/golangci-lint fmt
+
+.PHONY: lint
+lint: ## golangci-lint, import directions included
+	hack/tool.sh golangci-lint
+	bin/golangci-lint run
+
+.PHONY: verify
+verify: ## generate, format and lint; fails if that changes a file
+	hack/verify.sh
+
+.PHONY: clean
+clean: ## removes bin/ (built tools stay in ~/.cache/crossfade)
+	rm -rf bin
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

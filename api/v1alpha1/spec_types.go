@@ -1,0 +1,475 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MigrationSpec says what to move and how.
+//
+// +kubebuilder:validation:XValidation:rule="url(self.source.endpoint).getHost().lowerAscii() != url(self.target.endpoint).getHost().lowerAscii() || self.source.region != self.target.region || (has(self.buckets) && self.buckets.all(b, has(b.targetName) && b.targetName != b.name))",message="spec.source and spec.target are the same store: give spec.target another endpoint, or list spec.buckets and give each one a different targetName"
+type MigrationSpec struct {
+	// source is the store that the buckets live on before the migration.
+	// Its endpoint and region cannot change once the migration has started.
+	// +required
+	Source Store `json:"source"`
+
+	// target is the store that the buckets move to.
+	// Its endpoint and region cannot change once the migration has started.
+	// +required
+	Target Store `json:"target"`
+
+	// buckets to move. Left out, every bucket of the source moves, and those
+	// that clients create meanwhile. Cannot change once the migration has started.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, (has(b.targetName) ? b.targetName : b.name) == (has(a.targetName) ? a.targetName : a.name)))",message="two buckets would land in the same bucket on the target: give each one its own targetName"
+	Buckets []Bucket `json:"buckets,omitempty"`
+
+	// redis that keeps the ledger. Left out, the operator runs one for this
+	// migration. Only its credentialsRef can change once the migration has started.
+	// +optional
+	Redis *Redis `json:"redis,omitempty"`
+
+	// proxy configures the S3 endpoint that clients use.
+	// +optional
+	// +kubebuilder:default={}
+	Proxy Proxy `json:"proxy,omitempty,omitzero"`
+
+	// worker configures the processes that copy.
+	// +optional
+	// +kubebuilder:default={}
+	Worker Worker `json:"worker,omitempty,omitzero"`
+
+	// versions says which versions of an object in a versioned bucket move:
+	// Latest (the default), or All with their delete markers, in order.
+	// Cannot change once the migration has started.
+	// +optional
+	// +kubebuilder:default=Latest
+	Versions VersionsMode `json:"versions,omitempty"`
+
+	// audit configures how the two stores are compared.
+	// +optional
+	// +kubebuilder:default={}
+	Audit Audit `json:"audit,omitempty,omitzero"`
+
+	// paused stops copying. Clients are served on, and their writes recorded,
+	// so that nothing is lost; a switch that has begun goes on.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+
+	// retryFailed is any text of yours; each time it changes, objects and
+	// buckets that failed for good are tried again.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	RetryFailed string `json:"retryFailed,omitempty"`
+
+	// switch asks to move the clients from one store to the other. Left out,
+	// no switch is asked for. Asked for before it is safe, it waits, and the
+	// condition SwitchReady says for what. Taken away before clients write to
+	// the target, it is off; after that the way back is to: Source.
+	// +optional
+	Switch *Switch `json:"switch,omitempty"`
+}
+
+// Store is one of the two object stores.
+type Store struct {
+	// endpoint is the URL of the S3 API, like https://s3.example.com: http or
+	// https, a host, perhaps a port, no path and no credentials.
+	// +required
+	// +kubebuilder:validation:MinLength=8
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && url(self).getEscapedPath() in ['', '/'] && !self.contains('?') && !self.contains('#') && !self.contains('@')",message="must be an http:// or https:// URL of a host, perhaps with a port, without path, query or credentials, like https://s3.example.com"
+	Endpoint string `json:"endpoint"`
+
+	// region that requests are signed for. Default: us-east-1.
+	// +optional
+	// +kubebuilder:default=us-east-1
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
+	Region string `json:"region,omitempty"`
+
+	// addressing says where the bucket's name goes: Path (the default,
+	// https://host/bucket/key) or VirtualHost (https://bucket.host/key).
+	// +optional
+	// +kubebuilder:default=Path
+	Addressing Addressing `json:"addressing,omitempty"`
+
+	// credentialsRef names the Secret, in the Migration's namespace, with the
+	// keys accessKeyID, secretAccessKey and, if need be, sessionToken.
+	// +required
+	CredentialsRef SecretReference `json:"credentialsRef"`
+}
+
+// SecretReference names a Secret in the Migration's namespace.
+type SecretReference struct {
+	// name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	Name string `json:"name"`
+}
+
+// Addressing says where a bucket's name goes in a request.
+//
+// +kubebuilder:validation:Enum=Path;VirtualHost
+type Addressing string
+
+// The ways to address a bucket.
+const (
+	AddressingPath        Addressing = "Path"
+	AddressingVirtualHost Addressing = "VirtualHost"
+)
+
+// VersionsMode says which versions of an object move.
+//
+// +kubebuilder:validation:Enum=Latest;All
+type VersionsMode string
+
+// The choices of versions.
+const (
+	VersionsLatest VersionsMode = "Latest"
+	VersionsAll    VersionsMode = "All"
+)
+
+// Bucket is one bucket to move.
+type Bucket struct {
+	// name of the bucket on the source, which is also the name that clients use.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]$`
+	Name string `json:"name"`
+
+	// targetName is the bucket's name on the target. Default: the same name.
+	// +optional
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9.-]*[a-z0-9]$`
+	TargetName string `json:"targetName,omitempty"`
+}
+
+// Redis says where the ledger is kept.
+//
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Single' || size(self.addresses) == 1",message="mode Single takes exactly one address; set mode to Sentinel or Cluster to give several"
+// +kubebuilder:validation:XValidation:rule="(self.mode == 'Sentinel') == has(self.masterName)",message="masterName must be given with mode Sentinel, and only then"
+type Redis struct {
+	// addresses as host:port: of the server (mode Single), of the sentinels
+	// (Sentinel), or of some nodes of the cluster (Cluster).
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=3
+	// +kubebuilder:validation:items:MaxLength=280
+	// +kubebuilder:validation:items:Pattern=`^[^\s/@]+:[0-9]{1,5}$`
+	Addresses []string `json:"addresses"`
+
+	// mode is Single (the default), Sentinel or Cluster.
+	// +optional
+	// +kubebuilder:default=Single
+	Mode RedisMode `json:"mode,omitempty"`
+
+	// masterName is the name of the monitored master, for mode Sentinel.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	MasterName string `json:"masterName,omitempty"`
+
+	// credentialsRef names the Secret, in the Migration's namespace, with the
+	// keys password and, if need be, username and sentinelPassword.
+	// Left out, no authentication is used.
+	// +optional
+	CredentialsRef *SecretReference `json:"credentialsRef,omitempty"`
+}
+
+// RedisMode says how Redis is set up.
+//
+// +kubebuilder:validation:Enum=Single;Sentinel;Cluster
+type RedisMode string
+
+// The ways Redis is set up.
+const (
+	RedisSingle   RedisMode = "Single"
+	RedisSentinel RedisMode = "Sentinel"
+	RedisCluster  RedisMode = "Cluster"
+)
+
+// Proxy configures the S3 endpoint that clients use.
+type Proxy struct {
+	// replicas of the proxy. Default: 2. Ignored while autoscaling is given.
+	// +optional
+	// +kubebuilder:default=2
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=256
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// autoscaling lets a HorizontalPodAutoscaler set the replicas.
+	// +optional
+	Autoscaling *Autoscaling `json:"autoscaling,omitempty"`
+
+	// clients are the keys that clients may sign with. Left out, clients sign
+	// with the source's own keys and need no change but the endpoint.
+	// +optional
+	// +listType=map
+	// +listMapKey=secretName
+	// +kubebuilder:validation:MaxItems=64
+	Clients []ProxyClient `json:"clients,omitempty"`
+
+	// service is how clients reach the proxies.
+	// +optional
+	// +kubebuilder:default={}
+	Service ProxyService `json:"service,omitempty,omitzero"`
+
+	// resources of one proxy's container. Left out, it requests 100m of CPU
+	// and 128Mi of memory, and is limited to 1Gi of memory.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+}
+
+// ProxyClient is one key that clients may sign with.
+type ProxyClient struct {
+	// secretName names the Secret, in the Migration's namespace, with the keys
+	// accessKeyID and secretAccessKey.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	SecretName string `json:"secretName"`
+}
+
+// ProxyService is the Service in front of the proxies.
+type ProxyService struct {
+	// type of the Service. Default: ClusterIP.
+	// +optional
+	// +kubebuilder:default=ClusterIP
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	Type corev1.ServiceType `json:"type,omitempty"`
+
+	// port of the Service. Default: 80.
+	// +optional
+	// +kubebuilder:default=80
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+}
+
+// Autoscaling configures a HorizontalPodAutoscaler.
+//
+// +kubebuilder:validation:XValidation:rule="self.minReplicas <= self.maxReplicas",message="minReplicas must not be larger than maxReplicas"
+type Autoscaling struct {
+	// minReplicas is the least number of replicas. Default: 2.
+	// +optional
+	// +kubebuilder:default=2
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=256
+	MinReplicas int32 `json:"minReplicas,omitempty"`
+
+	// maxReplicas is the largest number of replicas.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=256
+	MaxReplicas int32 `json:"maxReplicas"`
+
+	// targetCPUUtilization, in percent of the CPU that a pod requests, that
+	// the autoscaler aims at. Default: 70.
+	// +optional
+	// +kubebuilder:default=70
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	TargetCPUUtilization int32 `json:"targetCPUUtilization,omitempty"`
+}
+
+// Worker configures the processes that copy.
+type Worker struct {
+	// replicas of the worker. Default: 2. 0 stops copying.
+	// +optional
+	// +kubebuilder:default=2
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=256
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// concurrency is how many objects one worker copies at a time. Default: 32.
+	// +optional
+	// +kubebuilder:default=32
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1024
+	Concurrency int32 `json:"concurrency,omitempty"`
+
+	// limits keep one worker from loading the stores more than you want.
+	// +optional
+	Limits *WorkerLimits `json:"limits,omitempty"`
+
+	// resources of one worker's container. Left out, it requests 100m of CPU
+	// and 128Mi of memory, and is limited to 1Gi of memory.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+}
+
+// WorkerLimits are limits for each worker.
+type WorkerLimits struct {
+	// bytesPerSecond that one worker copies at most, like 200Mi. Left out: no limit.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="must be more than 0; leave it out for no limit"
+	BytesPerSecond *resource.Quantity `json:"bytesPerSecond,omitempty"`
+
+	// requestsPerSecond that one worker sends to each store at most. Left out: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
+}
+
+// Audit configures how the two stores are compared.
+type Audit struct {
+	// mode is ETag (the default: names, sizes and ETags), Checksum (contents
+	// too) or Off.
+	// +optional
+	// +kubebuilder:default=ETag
+	Mode AuditMode `json:"mode,omitempty"`
+}
+
+// AuditMode says what an audit compares.
+//
+// +kubebuilder:validation:Enum=ETag;Checksum;Off
+type AuditMode string
+
+// The ways to audit.
+const (
+	AuditETag     AuditMode = "ETag"
+	AuditChecksum AuditMode = "Checksum"
+	AuditOff      AuditMode = "Off"
+)
+
+// Switch asks to move the clients to one of the stores.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maxPause) || self.mode == 'PauseWrites'",message="maxPause is for mode PauseWrites: set mode to PauseWrites, or leave maxPause out"
+type Switch struct {
+	// to is the store that shall take the clients' writes: Target (the
+	// default), or Source to go back.
+	// +optional
+	// +kubebuilder:default=Target
+	To StoreName `json:"to,omitempty"`
+
+	// mode is Live (the default: writes never wait) or PauseWrites (writes are
+	// held, not failed, until the other store has caught up).
+	// +optional
+	// +kubebuilder:default=Live
+	Mode SwitchMode `json:"mode,omitempty"`
+
+	// maxPause is how long writes may be held in mode PauseWrites; past it the
+	// switch is called off and writes go on to the old store. Default: 30s.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s') && duration(self) <= duration('5m')",message="must be more than 0s and at most 5m, because clients give up on requests held for longer"
+	MaxPause *metav1.Duration `json:"maxPause,omitempty"`
+
+	// reverse keeps the old store in sync after the switch, so that you can go
+	// back at any time. Default: true. Off, there is no way back.
+	// +optional
+	// +kubebuilder:default=true
+	Reverse *bool `json:"reverse,omitempty"`
+
+	// danglingUploads says what becomes of multipart uploads that clients
+	// began before the switch and have not finished.
+	// +optional
+	// +kubebuilder:default={}
+	DanglingUploads DanglingUploads `json:"danglingUploads,omitempty,omitzero"`
+
+	// maxLag is how old the oldest object that still waits to be copied may be
+	// when the switch begins. Default: 1m.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="must be more than 0s"
+	MaxLag *metav1.Duration `json:"maxLag,omitempty"`
+
+	// maxDirty is how many objects may still wait to be copied when the switch
+	// begins. Default: 10000.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	MaxDirty *int64 `json:"maxDirty,omitempty"`
+
+	// overrides names guards that shall not keep the switch from beginning:
+	// NothingFailed (objects that failed for good stay on the old store only),
+	// AuditClean (differences that a loss of the ledger may have hidden stay
+	// hidden) and CaughtUp (maxLag and maxDirty). Use them knowingly.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=3
+	Overrides []Guard `json:"overrides,omitempty"`
+
+	// attempt is any text of yours; changing it asks again after a switch that
+	// was called off.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Attempt string `json:"attempt,omitempty"`
+}
+
+// StoreName names a store by identity.
+//
+// +kubebuilder:validation:Enum=Source;Target
+type StoreName string
+
+// The two stores.
+const (
+	StoreSource StoreName = "Source"
+	StoreTarget StoreName = "Target"
+)
+
+// SwitchMode says whether writes may wait during a switch.
+//
+// +kubebuilder:validation:Enum=Live;PauseWrites
+type SwitchMode string
+
+// The ways to switch.
+const (
+	SwitchLive        SwitchMode = "Live"
+	SwitchPauseWrites SwitchMode = "PauseWrites"
+)
+
+// Guard is a guard of the switch that can be overridden.
+//
+// +kubebuilder:validation:Enum=NothingFailed;AuditClean;CaughtUp
+type Guard string
+
+// The guards that can be overridden.
+const (
+	// GuardNothingFailed: no object or bucket failed for good.
+	GuardNothingFailed Guard = "NothingFailed"
+	// GuardAuditClean: an audit was clean since the last unclean event.
+	GuardAuditClean Guard = "AuditClean"
+	// GuardCaughtUp: dirty objects are few and young.
+	GuardCaughtUp Guard = "CaughtUp"
+)
+
+// DanglingUploads says what becomes of multipart uploads begun before a switch.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.after) || self.policy == 'Abort'",message="after is for policy Abort: set policy to Abort, or leave after out"
+type DanglingUploads struct {
+	// policy is Wait (the default: the switch is done when clients have
+	// completed or aborted them) or Abort (they are aborted some time after
+	// the switch).
+	// +optional
+	// +kubebuilder:default=Wait
+	Policy DanglingUploadsPolicy `json:"policy,omitempty"`
+
+	// after is how long past the switch uploads are aborted, with policy
+	// Abort. Default: 1h.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="must not be negative"
+	After *metav1.Duration `json:"after,omitempty"`
+}
+
+// DanglingUploadsPolicy says how to deal with a dangling upload.
+//
+// +kubebuilder:validation:Enum=Wait;Abort
+type DanglingUploadsPolicy string
+
+// The policies for dangling uploads.
+const (
+	UploadsWait  DanglingUploadsPolicy = "Wait"
+	UploadsAbort DanglingUploadsPolicy = "Abort"
+)

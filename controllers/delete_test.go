@@ -1,0 +1,111 @@
+package controllers
+
+import (
+	"testing"
+
+	"github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/crossfade-io/crossfade/api/v1alpha1"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+func (w *world) gone() bool {
+	return apierrors.IsNotFound(api.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "photos"}, &v1alpha1.Migration{}))
+}
+
+// steady lets the migration have a ledger.
+func (w *world) steady() {
+	w.t.Helper()
+	w.e.set(func(e *fakeEngine) {
+		e.out.State.Route = ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true}
+	})
+	w.Eventually(func() bool { return w.read().Status.Route != nil }).Should(gomega.BeTrue())
+}
+
+func TestDeletionEndsTheRolesBeforeTheLedger(t *testing.T) {
+	w := newWorld(t)
+	m := w.start()
+	w.steady()
+	pod := w.proxyPod("proxy")
+	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
+	d := &appsv1.Deployment{}
+	w.Eventually(func() bool {
+		return apierrors.IsNotFound(api.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "photos-proxy"}, d))
+	}).Should(gomega.BeTrue())
+	w.Consistently(func() bool { return w.e.get(func(e *fakeEngine) bool { return e.destroyed }) || w.gone() }).
+		Should(gomega.BeFalse(), "a proxy that runs on would write into a new ledger")
+	w.Expect(api.Delete(w.ctx, pod, &client.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})).To(gomega.Succeed())
+	w.Eventually(w.gone).Should(gomega.BeTrue())
+	w.Expect(w.e.get(func(e *fakeEngine) bool { return e.destroyed })).To(gomega.BeTrue())
+}
+
+func TestDeletionWaitsWhileDataLivesOnOneStore(t *testing.T) {
+	w := newWorld(t)
+	m := w.start()
+	w.e.set(func(e *fakeEngine) {
+		switched(e)
+		e.stranded = "the switch is half-way"
+	})
+	w.Eventually(func() v1alpha1.Phase { return w.read().Status.Phase }).Should(gomega.Equal(v1alpha1.PhaseSwitchStarted))
+	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
+	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True DataOnOneStore"))
+	if msg := meta.FindStatusCondition(w.read().Status.Conditions, "Stalled").Message; msg !=
+		"Deletion waits: The switch is half-way. To delete all the same, and leave what is where it is, annotate the Migration with crossfade.io/force-delete=true." {
+		t.Error(msg)
+	}
+	steps := 0
+	w.e.get(func(e *fakeEngine) bool { steps = e.steps; return true })
+	w.Eventually(func() bool { return w.e.get(func(e *fakeEngine) bool { return e.steps > steps+3 }) }).
+		Should(gomega.BeTrue(), "the switch must go on, else deletion would wait for ever")
+	d := &appsv1.Deployment{}
+	w.Expect(api.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "photos-proxy"}, d)).To(gomega.Succeed())
+	if n := w.eventCount("DeletionHeld", "half-way")(); n != 1 {
+		t.Errorf("%d events", n)
+	}
+	w.e.set(func(e *fakeEngine) { e.stranded = "" })
+	w.Eventually(w.gone).Should(gomega.BeTrue())
+}
+
+func TestDeletionCanBeForced(t *testing.T) {
+	w := newWorld(t)
+	m := w.start()
+	w.e.set(func(e *fakeEngine) {
+		switched(e)
+		e.stranded = "the switch is half-way"
+	})
+	w.Eventually(func() v1alpha1.Phase { return w.read().Status.Phase }).Should(gomega.Equal(v1alpha1.PhaseSwitchStarted))
+	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
+	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True DataOnOneStore"))
+	w.Expect(w.patch(`{"metadata":{"annotations":{"crossfade.io/force-delete":"true"}}}`)).To(gomega.Succeed())
+	w.Eventually(w.gone).Should(gomega.BeTrue())
+	w.Eventually(w.eventCount("ForceDeleted", "")).Should(gomega.Equal(1))
+}
+
+func TestAMigrationThatNeverBeganGoesWithoutItsSecrets(t *testing.T) {
+	w := newWorld(t)
+	m := w.migration("photos")
+	w.Expect(api.Create(w.ctx, m)).To(gomega.Succeed())
+	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True SecretNotFound"))
+	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
+	w.Eventually(w.gone).Should(gomega.BeTrue())
+	w.Expect(w.e.get(func(e *fakeEngine) bool { return e.destroyed })).To(gomega.BeFalse())
+}
+
+func TestALostSecretDoesNotHideAHalfDoneSwitch(t *testing.T) {
+	w := newWorld(t)
+	m := w.start()
+	w.e.set(switched)
+	w.Eventually(func() v1alpha1.Phase { return w.read().Status.Phase }).Should(gomega.Equal(v1alpha1.PhaseSwitchStarted))
+	secret := &corev1.Secret{}
+	w.Expect(api.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "old"}, secret)).To(gomega.Succeed())
+	w.Expect(api.Delete(w.ctx, secret)).To(gomega.Succeed())
+	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
+	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True DataOnOneStore"))
+	w.Consistently(w.gone).Should(gomega.BeFalse())
+}

@@ -1,0 +1,81 @@
+package controllers
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/crossfade-io/crossfade/api/v1alpha1"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/migration"
+)
+
+func TestStateSurvivesStatus(t *testing.T) {
+	at := func(n int) time.Time { return time.Date(2026, 1, 2, 3, 4, n, 0, time.UTC) }
+	want := migration.State{
+		Route:     ledger.Route{Epoch: 7, Main: ledger.Target, State: ledger.Switched, Hold: true, Sync: true, Uploads: ledger.Source, Run: true},
+		StartedAt: at(1), PreparingSince: at(2).Add(time.Millisecond), SwitchStartedAt: at(3).Add(time.Microsecond), SwitchFinishedAt: at(4),
+		CalledOff: "Target/two", RetryFailed: "again", LedgerTick: at(5), LedgerGeneration: "ABC", BucketsListedAt: at(6),
+	}
+	var st v1alpha1.MigrationStatus
+	setState(&st, want)
+	if d := cmp.Diff(want, stateOf(&st)); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(migration.State{}, stateOf(&v1alpha1.MigrationStatus{})); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestALedgerAtRestIsNotWrittenAtEachStep(t *testing.T) {
+	var st v1alpha1.MigrationStatus
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	setState(&st, migration.State{LedgerTick: at})
+	setState(&st, migration.State{LedgerTick: at.Add(30 * time.Second)})
+	if !st.Ledger.SeenAt.Time.Equal(at) {
+		t.Error("status moved within a minute")
+	}
+	setState(&st, migration.State{LedgerTick: at.Add(time.Hour)})
+	if !st.Ledger.SeenAt.Time.Equal(at.Add(time.Hour)) {
+		t.Error("status did not move after an hour")
+	}
+	setState(&st, migration.State{LedgerTick: at})
+	if !st.Ledger.SeenAt.Time.Equal(at) {
+		t.Error("a ledger that went back in time would be found so for ever")
+	}
+}
+
+func TestReportFitsTheBoundsOfTheAPI(t *testing.T) {
+	long := strings.Repeat("é", 3000)
+	out := &migration.Output{
+		Phase: migration.Copying,
+		Progress: migration.Progress{BytesPerSecond: 123456789, Listed: ledger.Progress{Objects: 9, Bytes: 90},
+			Copied: ledger.Progress{Objects: 3, Bytes: 30}, Skipped: ledger.Progress{Objects: 1, Bytes: 10}},
+		Lag:   1234567 * time.Microsecond,
+		State: migration.State{Route: ledger.Route{Epoch: 2}},
+		Sessions: []ledger.Session{{Role: ledger.RoleProxy, Instance: "p", Epoch: 2}, {Role: ledger.RoleWorker, Instance: "w", Epoch: 1},
+			{Role: ledger.RoleProxy, Fenced: true}},
+	}
+	for range 200 {
+		out.Progress.Failures = append(out.Progress.Failures, ledger.Failure{Object: ledger.Object{Bucket: "b", Key: "k\xff"}, Cause: long})
+		out.Buckets = append(out.Buckets, ledger.BucketState{Name: "b", Unsupported: []string{"acl"}}, ledger.BucketState{Name: "fine"})
+	}
+	var st v1alpha1.MigrationStatus
+	setState(&st, out.State)
+	setReport(&st, nil, out)
+	p := st.Progress
+	if len(p.Failures) != maxFailures || len([]rune(p.Failures[0].Error)) != maxText || p.Failures[0].Key != "k\uFFFD" {
+		t.Errorf("%d failures, %q", len(p.Failures), p.Failures[0].Key)
+	}
+	if len(st.BucketReports) != maxReports {
+		t.Errorf("%d reports", len(st.BucketReports))
+	}
+	if p.Bytes.Copied != 40 || p.Rate.BytesPerSecond.String() != "120560Ki" || st.Lag.Age.Duration != time.Second {
+		t.Errorf("bytes %d, rate %s, lag %s", p.Bytes.Copied, p.Rate.BytesPerSecond.String(), st.Lag.Age.Duration)
+	}
+	if d := cmp.Diff(&v1alpha1.Sessions{Proxies: 1, Workers: 1, Behind: []string{"worker w"}}, st.Sessions); d != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,189 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crossfade-io/crossfade/controllers"
+	"github.com/crossfade-io/crossfade/internal/config"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/migration"
+	"github.com/crossfade-io/crossfade/internal/stores"
+)
+
+type localFlags struct {
+	file, secretsDir, listen, redis, stateDir, statusFile, metrics string
+	plain                                                          bool
+}
+
+func localCommand(log func() logr.Logger) *cobra.Command {
+	var f localFlags
+	cmd := &cobra.Command{Use: "local -f migration.yaml",
+		Short: "Run a whole migration on this machine, without Kubernetes",
+		Long: `Run proxy, workers and the phase engine of one Migration in this process.
+
+The manifest is the one that kubectl apply takes; Secrets may stand in the same
+file or in --secrets-dir (one directory a Secret, one file a key). The file is
+read again when it changes: add spec.switch to cut over, or run
+"crossfade local switch -f FILE". State is kept in --state-dir: started again,
+the migration goes on from where it was.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runLocal(cmd.Context(), f, log())
+		}}
+	fs := cmd.Flags()
+	fs.StringVarP(&f.file, "file", "f", "", "the Migration's manifest (required)")
+	fs.StringVar(&f.secretsDir, "secrets-dir", "", "directory with one directory a Secret")
+	fs.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address for S3 clients")
+	fs.StringVar(&f.redis, "redis", "", "address of a Redis; left out: spec.redis, or a redis-server of our own")
+	fs.StringVar(&f.stateDir, "state-dir", "", "directory for state; default: crossfade-NAME beside the manifest")
+	fs.StringVar(&f.statusFile, "status-file", "", "write the Migration's status there as JSON, every second")
+	fs.StringVar(&f.metrics, "metrics", "", "address of metrics and probes; left out: none")
+	fs.BoolVar(&f.plain, "plain", false, "plain lines instead of a live picture")
+	_ = cmd.MarkFlagRequired("file")
+	cmd.AddCommand(localSwitchCommand())
+	return cmd
+}
+
+// local is a migration that runs in this process.
+type local struct {
+	f      localFlags
+	log    logr.Logger
+	m      *manifest
+	ledger *ledger.Ledger
+	stores *stores.Stores
+	engine *migration.Engine
+	state  *stateFile
+	screen *screen
+}
+
+func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
+	m, err := openManifest(f.file, f.secretsDir)
+	if err != nil {
+		return err
+	}
+	if f.stateDir == "" {
+		f.stateDir = filepath.Join(filepath.Dir(f.file), "crossfade-"+m.config().Migration.Name)
+	}
+	if err := os.MkdirAll(f.stateDir, 0o700); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	lo := &local{f: f, log: log, m: m}
+	if lo.state, err = openState(filepath.Join(f.stateDir, "status.json")); err != nil {
+		return err
+	}
+	rdb, stop, err := lo.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	defer func() { _ = rdb.Close() }()
+	c := m.config()
+	c.Migration.Status = lo.state.status
+	lo.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)})
+	endpoints, err := config.Stores(c.Migration, m.secrets())
+	if err != nil {
+		return err
+	}
+	o := stores.Options{Endpoints: endpoints}
+	if bs := c.Migration.Spec.Buckets; len(bs) > 0 {
+		o.Bucket = [2]string{bs[0].Name, cmp.Or(bs[0].TargetName, bs[0].Name)}
+	}
+	if lo.stores, err = stores.New(o); err != nil {
+		return err
+	}
+	defer lo.stores.Close()
+	lo.engine = &migration.Engine{Ledger: lo.ledger, ListBuckets: lo.stores.ListBuckets, Now: time.Now}
+	lo.screen = newScreen(os.Stdout, f.plain)
+	return lo.run(ctx)
+}
+
+func (lo *local) run(ctx context.Context) error {
+	c, reg := lo.m.config(), newRegistry()
+	host, _ := os.Hostname()
+	p, err := newProxy(c, lo.m.secrets(), lo.ledger, host, lo.f.stateDir, lo.log.WithName("proxy"), reg)
+	if err != nil {
+		return err
+	}
+	w, err := newWorker(c, lo.m.secrets(), lo.ledger, host, lo.log.WithName("worker"), reg)
+	if err != nil {
+		return err
+	}
+	// The engine and the ledger outlive the roles, which have things to finish.
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		probes := metricsServer(lo.f.metrics, reg, p.Healthz(), p.Readyz())
+		if lo.f.metrics == "" {
+			probes = nil
+		}
+		return runProxy(gctx, p, clientServer(lo.f.listen, p.Handler()), probes)
+	})
+	g.Go(func() error { return w.Run(gctx) })
+	g.Go(func() error { return lo.drive(gctx) })
+	lo.screen.say("S3 endpoint for clients: http://" + lo.f.listen)
+	return ignoreClosed(g.Wait())
+}
+
+// drive steps the engine, and shows how it stands.
+func (lo *local) drive(ctx context.Context) error {
+	for {
+		changed, err := lo.m.reload()
+		if err != nil {
+			lo.screen.say("The manifest is not used: " + err.Error())
+		} else if changed {
+			lo.screen.say("The manifest was read again.")
+		}
+		c := lo.m.config()
+		looks := lo.stores.Look(ctx)
+		in := migration.Input{Spec: config.EngineSpec(&c.Migration.Spec), State: controllers.StateOf(&lo.state.status)}
+		for i, look := range looks {
+			in.Stores[i] = look.StoreFacts
+		}
+		out, err := lo.engine.Step(ctx, in)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		controllers.ReportLocal(c.Migration, &out, looks, "http://"+lo.f.listen, time.Now())
+		lo.state.status = c.Migration.Status
+		if err := lo.state.save(lo.f.statusFile); err != nil {
+			return err
+		}
+		for _, ev := range out.Events {
+			lo.screen.say(ev.Message)
+		}
+		lo.screen.show(&lo.state.status)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(out.Next, time.Second)):
+		}
+	}
+}
+
+// openRedis uses the Redis that was named, or starts one that ends with us.
+func (lo *local) openRedis(ctx context.Context) (redis.UniversalClient, func(), error) {
+	spec := lo.m.config().Migration.Spec.Redis
+	switch {
+	case lo.f.redis != "":
+		return redis.NewClient(&redis.Options{Addr: lo.f.redis, DisableIdentity: true}), func() {}, nil
+	case spec != nil:
+		rdb, err := config.OpenRedis(spec, lo.m.secrets())
+		return rdb, func() {}, err
+	}
+	return startRedis(ctx, lo.f.stateDir)
+}
+
+var errNoRedis = errors.New("redis-server is not installed: install it (Debian: apt-get install redis-server), or name one with --redis")

@@ -1,0 +1,194 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crossfade-io/crossfade/internal/config"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/proxy"
+	"github.com/crossfade-io/crossfade/worker"
+)
+
+// roleFlags are what proxy and worker pods are told.
+type roleFlags struct {
+	config, secretsDir, metrics, instance string
+}
+
+func (f *roleFlags) add(fs *pflag.FlagSet) {
+	host, _ := os.Hostname()
+	fs.StringVar(&f.config, "config", "/etc/crossfade/migration.yaml", "the Migration's manifest")
+	fs.StringVar(&f.secretsDir, "secrets-dir", "/etc/crossfade/secrets", "directory with one directory a Secret")
+	fs.StringVar(&f.metrics, "metrics", ":9090", "address of metrics and probes")
+	fs.StringVar(&f.instance, "instance", host, "name of the pod or machine")
+}
+
+func (f *roleFlags) load() (*config.Config, config.Secrets, error) {
+	c, err := config.Load(f.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, config.Layered{config.DirSecrets(f.secretsDir), c.Secrets}, nil
+}
+
+func openLedger(c *config.Config, secrets config.Secrets) (*ledger.Ledger, error) {
+	rdb, err := config.OpenRedis(c.Migration.Spec.Redis, secrets)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)}), nil
+}
+
+func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {
+	endpoints, err := config.Stores(c.Migration, secrets)
+	if err != nil {
+		return nil, err
+	}
+	clients, err := config.Clients(c.Migration, secrets)
+	if err != nil {
+		return nil, err
+	}
+	lookup := config.ClientSecret(clients)
+	cfg := proxy.Config{
+		Ledger: l, Instance: instance, StateDir: stateDir,
+		Clients: func(id string) (string, string, bool) {
+			k, ok := lookup(id)
+			return k.SecretAccessKey, k.SessionToken, ok
+		},
+		BucketNames: config.TargetNames(c.Migration),
+		Fallback:    fallbackRoute(c.Migration),
+		Log:         log, Registry: reg,
+	}
+	for i, e := range endpoints {
+		cfg.Stores[i] = proxy.Store{Endpoint: e}
+	}
+	if bs := c.Migration.Spec.Buckets; len(bs) > 0 {
+		named := map[string]bool{}
+		for _, b := range bs {
+			named[b.Name] = true
+		}
+		cfg.Buckets = func(b string) bool { return named[b] }
+	}
+	return proxy.New(cfg)
+}
+
+func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance string, log logr.Logger, reg prometheus.Registerer) (*worker.Worker, error) {
+	endpoints, err := config.Stores(c.Migration, secrets)
+	if err != nil {
+		return nil, err
+	}
+	cfg := worker.Config{
+		Ledger: l, Instance: instance, BucketNames: config.TargetNames(c.Migration),
+		Concurrency: int(c.Migration.Spec.Worker.Concurrency), Log: log, Registry: reg,
+		Dangling: worker.Dangling{Policy: worker.Wait},
+	}
+	for i, e := range endpoints {
+		if cfg.Stores[i], err = s3.NewClient(e); err != nil {
+			return nil, err
+		}
+	}
+	if after, ok := config.AbortUploadsAfter(&c.Migration.Spec); ok {
+		cfg.Dangling = worker.Dangling{Policy: worker.Abort, After: after}
+	}
+	if lim := c.Migration.Spec.Worker.Limits; lim != nil {
+		if q := lim.BytesPerSecond; q != nil {
+			cfg.Limits.BytesPerSecond = q.Value()
+		}
+		if n := lim.RequestsPerSecond; n != nil {
+			cfg.Limits.RequestsPerSecond = float64(*n)
+		}
+	}
+	return worker.New(cfg)
+}
+
+// clientServer serves S3 clients: no timeout bounds a body, only its headers.
+func clientServer(addr string, h http.Handler) *http.Server {
+	return &http.Server{Addr: addr, Handler: h, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+}
+
+// drainGrace is how long requests under way may take when a proxy ends.
+const drainGrace = 25 * time.Second
+
+func proxyCommand(log func() logr.Logger) *cobra.Command {
+	var f roleFlags
+	var listen, stateDir string
+	cmd := &cobra.Command{Use: "proxy", Short: "Serve S3 clients and record their writes", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, secrets, err := f.load()
+			if err != nil {
+				return err
+			}
+			l, err := openLedger(c, secrets)
+			if err != nil {
+				return err
+			}
+			reg := newRegistry()
+			p, err := newProxy(c, secrets, l, f.instance, stateDir, log().WithName("proxy"), reg)
+			if err != nil {
+				return err
+			}
+			return runProxy(cmd.Context(), p, clientServer(listen, p.Handler()), metricsServer(f.metrics, reg, p.Healthz(), p.Readyz()))
+		}}
+	f.add(cmd.Flags())
+	cmd.Flags().StringVar(&listen, "listen", ":8080", "address for S3 clients")
+	cmd.Flags().StringVar(&stateDir, "state-dir", "/var/lib/crossfade", "directory of the journal; it should outlive the process")
+	return cmd
+}
+
+// runProxy stops taking requests first, then lets the proxy record what is left.
+func runProxy(ctx context.Context, p *proxy.Proxy, clients, probes *http.Server) error {
+	served, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer stop()
+		return serve(gctx, clients, drainGrace)
+	})
+	g.Go(func() error { return p.Run(served) })
+	g.Go(func() error { return serve(served, probes, time.Second) })
+	return ignoreClosed(g.Wait())
+}
+
+func workerCommand(log func() logr.Logger) *cobra.Command {
+	var f roleFlags
+	cmd := &cobra.Command{Use: "worker", Short: "Copy buckets, objects and changes to the follower", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, secrets, err := f.load()
+			if err != nil {
+				return err
+			}
+			l, err := openLedger(c, secrets)
+			if err != nil {
+				return err
+			}
+			reg := newRegistry()
+			w, err := newWorker(c, secrets, l, f.instance, log().WithName("worker"), reg)
+			if err != nil {
+				return err
+			}
+			g, ctx := errgroup.WithContext(cmd.Context())
+			g.Go(func() error { return w.Run(ctx) })
+			g.Go(func() error {
+				return serve(ctx, metricsServer(f.metrics, reg, w.Healthz(), w.Readyz()), time.Second)
+			})
+			return ignoreClosed(g.Wait())
+		}}
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func ignoreClosed(err error) error {
+	if err == nil || err.Error() == http.ErrServerClosed.Error() {
+		return nil
+	}
+	return fmt.Errorf("%w", err)
+}

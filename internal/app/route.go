@@ -1,0 +1,19 @@
+package app
+
+import (
+	"github.com/crossfade-io/crossfade/api/v1alpha1"
+	"github.com/crossfade-io/crossfade/internal/config"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// fallbackRoute is what a proxy obeys that has never reached the ledger: the
+// route that the Migration remembers. Without it a proxy that starts after the
+// switch while Redis is down would serve the old store.
+func fallbackRoute(m *v1alpha1.Migration) *ledger.Route {
+	r := m.Status.Route
+	if r == nil {
+		return nil
+	}
+	return &ledger.Route{Epoch: r.Epoch, Main: config.StoreOf(r.Main), State: ledger.RouteState(r.State), Hold: r.Hold,
+		Sync: r.Sync, Uploads: config.StoreOf(r.Uploads), Run: r.Run}
+}

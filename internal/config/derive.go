@@ -1,0 +1,184 @@
+package config
+
+import (
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crossfade-io/crossfade/api/v1alpha1"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/migration"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// DefaultUploadsAfter is spec.switch.danglingUploads.after, which the schema
+// cannot default because it counts only with policy Abort.
+const DefaultUploadsAfter = time.Hour
+
+// LedgerName is the identity that a migration's ledger keys are below. Two
+// Migrations never share one, even one after the other under the same name.
+func LedgerName(m *v1alpha1.Migration) string {
+	ns := m.Namespace
+	if ns == "" {
+		ns = "default"
+	}
+	name := ns + "/" + m.Name
+	if m.UID != "" {
+		name += "/" + string(m.UID)
+	}
+	return name
+}
+
+// Endpoint returns how one of the two stores is reached.
+func Endpoint(s v1alpha1.Store, secrets Secrets) (s3.Endpoint, error) {
+	creds, err := secrets.Credentials(s.CredentialsRef.Name)
+	if err != nil {
+		return s3.Endpoint{}, err
+	}
+	return s3.Endpoint{
+		URL:         s.Endpoint,
+		Region:      s.Region,
+		Addressing:  s3.Addressing(s.Addressing),
+		Credentials: creds,
+	}, nil
+}
+
+// Stores returns how both stores are reached, by identity.
+func Stores(m *v1alpha1.Migration, secrets Secrets) (out [2]s3.Endpoint, err error) {
+	if out[ledger.Source], err = Endpoint(m.Spec.Source, secrets); err != nil {
+		return out, fmt.Errorf("spec.source.credentialsRef: %w", err)
+	}
+	if out[ledger.Target], err = Endpoint(m.Spec.Target, secrets); err != nil {
+		return out, fmt.Errorf("spec.target.credentialsRef: %w", err)
+	}
+	return out, nil
+}
+
+// Clients returns the keys that clients may sign with: spec.proxy.clients, or
+// the source's own. Each is a function that follows its Secret.
+func Clients(m *v1alpha1.Migration, secrets Secrets) ([]s3.CredentialsFunc, error) {
+	if len(m.Spec.Proxy.Clients) == 0 {
+		f, err := secrets.Credentials(m.Spec.Source.CredentialsRef.Name)
+		if err != nil {
+			return nil, fmt.Errorf("spec.source.credentialsRef: %w", err)
+		}
+		return []s3.CredentialsFunc{f}, nil
+	}
+	var out []s3.CredentialsFunc
+	for i, c := range m.Spec.Proxy.Clients {
+		f, err := secrets.Credentials(c.SecretName)
+		if err != nil {
+			return nil, fmt.Errorf("spec.proxy.clients[%d]: %w", i, err)
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// ClientSecret returns a lookup of a client's secret access key by its access
+// key ID, over what [Clients] returned.
+func ClientSecret(clients []s3.CredentialsFunc) func(accessKeyID string) (s3.Credentials, bool) {
+	return func(id string) (s3.Credentials, bool) {
+		for _, f := range clients {
+			if c := f(); subtle.ConstantTimeCompare([]byte(c.AccessKeyID), []byte(id)) == 1 {
+				return c, true
+			}
+		}
+		return s3.Credentials{}, false
+	}
+}
+
+// TargetNames returns the target's names of the buckets that are called
+// something else there, by their source name.
+func TargetNames(m *v1alpha1.Migration) map[string]string {
+	out := map[string]string{}
+	for _, b := range m.Spec.Buckets {
+		if b.TargetName != "" && b.TargetName != b.Name {
+			out[b.Name] = b.TargetName
+		}
+	}
+	return out
+}
+
+// OpenRedis returns a client of the Redis that keeps the ledger. It connects at
+// first use. A nil spec is an error: somebody must run one.
+func OpenRedis(r *v1alpha1.Redis, secrets Secrets) (redis.UniversalClient, error) {
+	if r == nil || len(r.Addresses) == 0 {
+		return nil, errors.New("spec.redis: no address")
+	}
+	o := &redis.UniversalOptions{
+		Addrs:           slices.Clone(r.Addresses),
+		MasterName:      r.MasterName,
+		IsClusterMode:   r.Mode == v1alpha1.RedisCluster,
+		DisableIdentity: true, // old servers and proxies refuse CLIENT SETINFO
+	}
+	if r.CredentialsRef != nil {
+		for key, to := range map[string]*string{
+			RedisUsernameKey: &o.Username, RedisPasswordKey: &o.Password, RedisSentinelPasswordKey: &o.SentinelPassword,
+		} {
+			v, err := secrets.Get(r.CredentialsRef.Name, key)
+			if err != nil {
+				return nil, fmt.Errorf("spec.redis.credentialsRef: %w", err)
+			}
+			*to = v
+		}
+	}
+	return redis.NewUniversalClient(o), nil
+}
+
+// EngineSpec is what the phase engine needs to know of a spec.
+func EngineSpec(s *v1alpha1.MigrationSpec) migration.Spec {
+	out := migration.Spec{Paused: s.Paused, RetryFailed: s.RetryFailed}
+	for _, b := range s.Buckets {
+		out.Buckets = append(out.Buckets, b.Name)
+	}
+	if w := s.Switch; w != nil {
+		r := migration.DefaultRequest(StoreOf(w.To))
+		r.PauseWrites = w.Mode == v1alpha1.SwitchPauseWrites
+		if w.MaxPause != nil {
+			r.MaxPause = w.MaxPause.Duration
+		}
+		if w.Reverse != nil {
+			r.Reverse = *w.Reverse
+		}
+		if w.MaxDirty != nil {
+			r.MaxDirty = *w.MaxDirty
+		}
+		if w.MaxLag != nil {
+			r.MaxLag = w.MaxLag.Duration
+		}
+		for _, g := range w.Overrides {
+			if r.Overrides == nil {
+				r.Overrides = map[migration.Guard]bool{}
+			}
+			r.Overrides[migration.Guard(g)] = true
+		}
+		r.Attempt = w.Attempt
+		out.Switch = &r
+	}
+	return out
+}
+
+// StoreOf is the ledger's name of a store.
+func StoreOf(s v1alpha1.StoreName) ledger.Store {
+	if s == v1alpha1.StoreSource {
+		return ledger.Source
+	}
+	return ledger.Target
+}
+
+// AbortUploadsAfter returns how long past a switch dangling uploads are
+// aborted; false when they are waited for.
+func AbortUploadsAfter(s *v1alpha1.MigrationSpec) (time.Duration, bool) {
+	if s.Switch == nil || s.Switch.DanglingUploads.Policy != v1alpha1.UploadsAbort {
+		return 0, false
+	}
+	if after := s.Switch.DanglingUploads.After; after != nil {
+		return after.Duration, true
+	}
+	return DefaultUploadsAfter, true
+}

@@ -1,0 +1,123 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// Keys of the Secret with Redis' credentials.
+const (
+	RedisPasswordKey         = "password"
+	RedisUsernameKey         = "username"
+	RedisSentinelPasswordKey = "sentinelPassword"
+)
+
+// Secrets are the Secrets of the migration's namespace.
+type Secrets interface {
+	// Get returns the value of a key of a Secret. A missing key is "", a
+	// missing Secret an error that names it.
+	Get(secret, key string) (string, error)
+	// Credentials returns the S3 keys that a Secret holds, as a function that
+	// follows the Secret when it changes, where that can be seen.
+	Credentials(secret string) (s3.CredentialsFunc, error)
+}
+
+// DirSecrets reads mounted Secrets below a directory: <dir>/<secret>/<key>.
+type DirSecrets string
+
+// Get implements Secrets.
+func (d DirSecrets) Get(secret, key string) (string, error) {
+	dir := filepath.Join(string(d), filepath.Base(secret))
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("secret %s: %w", secret, err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, filepath.Base(key)))
+	if os.IsNotExist(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("secret %s: %w", secret, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// Credentials implements Secrets.
+func (d DirSecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
+	f, err := s3.CredentialsFromDir(filepath.Join(string(d), filepath.Base(secret)))
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", secret, err)
+	}
+	return f, nil
+}
+
+// MemorySecrets are Secrets by name and key.
+type MemorySecrets map[string]map[string]string
+
+// Add takes in a Secret as it stands in a manifest or at an API server.
+func (m MemorySecrets) Add(s *corev1.Secret) {
+	data := map[string]string{}
+	for k, v := range s.Data {
+		data[k] = strings.TrimSpace(string(v))
+	}
+	for k, v := range s.StringData {
+		data[k] = strings.TrimSpace(v)
+	}
+	m[s.Name] = data
+}
+
+// Get implements Secrets.
+func (m MemorySecrets) Get(secret, key string) (string, error) {
+	data, ok := m[secret]
+	if !ok {
+		return "", fmt.Errorf("secret %s: not found", secret)
+	}
+	return data[key], nil
+}
+
+// Credentials implements Secrets.
+func (m MemorySecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
+	data, ok := m[secret]
+	if !ok {
+		return nil, fmt.Errorf("secret %s: not found", secret)
+	}
+	c := s3.Credentials{
+		AccessKeyID:     data[s3.AccessKeyIDFile],
+		SecretAccessKey: data[s3.SecretAccessKeyFile],
+		SessionToken:    data[s3.SessionTokenFile],
+	}
+	for _, key := range []string{s3.AccessKeyIDFile, s3.SecretAccessKeyFile} {
+		if data[key] == "" {
+			return nil, fmt.Errorf("secret %s: key %s is missing or empty", secret, key)
+		}
+	}
+	return func() s3.Credentials { return c }, nil
+}
+
+// Layered asks each of several Secrets in turn, and returns the first that has it.
+type Layered []Secrets
+
+// Get implements Secrets.
+func (l Layered) Get(secret, key string) (v string, err error) {
+	for _, s := range l {
+		if v, err = s.Get(secret, key); err == nil {
+			return v, nil
+		}
+	}
+	return "", err
+}
+
+// Credentials implements Secrets.
+func (l Layered) Credentials(secret string) (f s3.CredentialsFunc, err error) {
+	for _, s := range l {
+		if f, err = s.Credentials(secret); err == nil {
+			return f, nil
+		}
+	}
+	return nil, err
+}

@@ -1,0 +1,260 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/md5" //nolint:gosec // Content-MD5 is what S3 asks for
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+const (
+	maxDeleteBody   = 2 << 20
+	maxDeleteKeys   = 1000
+	maxDeleteResult = 8 << 20
+)
+
+// deleteItem is one Object element of a DeleteObjects request.
+type deleteItem struct {
+	key, version string
+	raw          []byte
+}
+
+// deleteObjects deletes many objects: each where its intent says, in one
+// request if that is one store, which it is but for the moment of a switch.
+func (q *request) deleteObjects() error {
+	ctx := q.r.Context()
+	raw, items, conditional, err := q.deleteList()
+	if err != nil {
+		return err
+	}
+	keys := make([]string, len(items))
+	for i, it := range items {
+		keys[i] = it.key
+		conditional = conditional || it.version != ""
+	}
+	changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, ledger.BeginOptions{InSync: conditional})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, c := range changes {
+			c.finally()
+		}
+	}()
+	var answer *deleteAnswer
+	for i, c := range changes {
+		body := raw
+		if len(changes) > 1 {
+			body = c.share(raw, items)
+		}
+		a, err := q.deleteAt(c, body, len(changes) > 1 || q.identity.Payload.Framed())
+		if err != nil || a.resp.StatusCode != http.StatusOK {
+			for _, rest := range changes[i+1:] {
+				rest.abort()
+			}
+			if err != nil {
+				return err
+			}
+			return q.respondBytes(a.resp, a.body)
+		}
+		answer = answer.join(a)
+	}
+	return q.respondBytes(answer.resp, answer.body)
+}
+
+// deleteAnswer is a store's answer to DeleteObjects.
+type deleteAnswer struct {
+	resp *http.Response // its body is read and closed
+	body []byte
+}
+
+// join adds another store's results.
+func (a *deleteAnswer) join(b *deleteAnswer) *deleteAnswer {
+	if a == nil {
+		return b
+	}
+	to, errTo := parseDocument(bytes.TrimSpace(a.body))
+	from, errFrom := parseDocument(bytes.TrimSpace(b.body))
+	switch {
+	case errTo != nil || errFrom != nil || from.root.from == from.root.end:
+		return a
+	case to.root.from == to.root.end: // <DeleteResult/>: nothing to tell
+		return b
+	}
+	return &deleteAnswer{a.resp, splice(to.raw, []edit{{to.root.to, to.root.to, string(from.raw[from.root.from:from.root.to])}})}
+}
+
+// share is the request's body with the change's own keys only.
+func (c *change) share(raw []byte, items []deleteItem) []byte {
+	mine := map[string]bool{}
+	for _, in := range c.intents {
+		mine[in.Object.Key] = true
+	}
+	var out bytes.Buffer
+	out.WriteString("<Delete>")
+	if d, err := parseDocument(bytes.TrimSpace(raw)); err == nil && d.text("Quiet") == "true" {
+		out.WriteString("<Quiet>true</Quiet>")
+	}
+	for _, it := range items {
+		if mine[it.key] {
+			out.Write(it.raw)
+		}
+	}
+	out.WriteString("</Delete>")
+	return out.Bytes()
+}
+
+// deleteAt deletes a change's keys at its store and settles them.
+func (q *request) deleteAt(c *change, body []byte, rewritten bool) (*deleteAnswer, error) {
+	hash := sha256.Sum256(body)
+	cl := call{in: q.in, body: bytesPayload(body), write: true, hash: hex.EncodeToString(hash[:])}
+	if rewritten {
+		cl.header = plainBody(q.r.Header, body)
+	}
+	resp, err := q.sendChange(c, cl)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	result, err := readBounded(resp.Body, maxDeleteResult)
+	if err != nil {
+		c.doubt()
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		err = c.concludeEach(q, result)
+	} else {
+		err = c.conclude(q.r.Context(), resp.StatusCode)
+	}
+	return &deleteAnswer{resp, q.p.rename(c.store, result)}, err
+}
+
+// deleteList reads and checks the request's body. What can't be read can't be
+// recorded, so it is refused here.
+func (q *request) deleteList() (raw []byte, items []deleteItem, conditional bool, err error) {
+	if q.body == nil {
+		return nil, nil, false, s3.ErrMalformedXML
+	}
+	if q.body.length > maxDeleteBody {
+		return nil, nil, false, s3.ErrMalformedXML
+	}
+	body := io.ReadCloser(q.body)
+	if q.identity.Payload == s3.PayloadSigned {
+		body = s3.VerifyPayload(body, q.body.length, q.identity.ContentSHA256)
+	}
+	if raw, err = readBounded(body, maxDeleteBody); err != nil {
+		var known *s3.Error
+		if !asError(err, &known) {
+			err = s3.ErrIncompleteBody
+		}
+		return nil, nil, false, err
+	}
+	d, err := parseDocument(bytes.TrimSpace(raw))
+	if err != nil || d.root.name != "Delete" {
+		return nil, nil, false, s3.ErrMalformedXML
+	}
+	for _, e := range d.children {
+		if e.name != "Object" {
+			continue
+		}
+		fields, err := below(d.raw, e)
+		if err != nil {
+			return nil, nil, false, s3.ErrMalformedXML
+		}
+		key, ok := text(d.raw, fields, "Key")
+		if !ok || key == "" {
+			return nil, nil, false, s3.ErrMalformedXML
+		}
+		version, _ := text(d.raw, fields, "VersionId")
+		for _, name := range []string{"ETag", "LastModifiedTime", "Size"} {
+			_, found := text(d.raw, fields, name)
+			conditional = conditional || found
+		}
+		items = append(items, deleteItem{key: key, version: version, raw: d.raw[e.start:e.end]})
+	}
+	if len(items) == 0 || len(items) > maxDeleteKeys {
+		return nil, nil, false, s3.ErrMalformedXML
+	}
+	return raw, items, conditional, nil
+}
+
+// concludeEach settles each key by what the result says of it: an intent of a
+// key that was not deleted must not make its store the newest.
+func (c *change) concludeEach(q *request, result []byte) error {
+	failed, err := deleteErrors(result)
+	if err != nil {
+		c.doubt()
+		return nil //nolint:nilerr // the client gets the store's answer
+	}
+	var kept, aborted, doubted change
+	for _, part := range []*change{&kept, &aborted, &doubted} {
+		part.p, part.store, part.route = c.p, c.store, c.route
+	}
+	pick := func(key string) *change {
+		code, bad := failed[key]
+		switch {
+		case !bad:
+			return &kept
+		case codeVerdict(code) == undone:
+			return &aborted
+		}
+		return &doubted
+	}
+	for _, in := range c.intents {
+		part := pick(in.Object.Key)
+		part.intents = append(part.intents, in)
+	}
+	for _, e := range c.entries {
+		part := pick(e.change.Object.Key)
+		part.entries = append(part.entries, e)
+	}
+	c.settled = true
+	aborted.abort()
+	doubted.doubt()
+	return kept.commit(q.r.Context())
+}
+
+// deleteErrors returns the keys that were not deleted, with the error's code.
+func deleteErrors(result []byte) (map[string]string, error) {
+	d, err := parseDocument(bytes.TrimSpace(result))
+	if err != nil {
+		return nil, err
+	}
+	failed := map[string]string{}
+	for _, e := range d.children {
+		if e.name != "Error" {
+			continue
+		}
+		fields, err := below(d.raw, e)
+		if err != nil {
+			return nil, err
+		}
+		key, _ := text(d.raw, fields, "Key")
+		failed[key], _ = text(d.raw, fields, "Code")
+	}
+	return failed, nil
+}
+
+func bytesPayload(b []byte) *payload {
+	return &payload{rc: io.NopCloser(bytes.NewReader(b)), length: int64(len(b))}
+}
+
+// plainBody replaces the headers that protect a body by those of another one.
+func plainBody(h http.Header, body []byte) http.Header {
+	out := http.Header{}
+	for name := range h {
+		if strings.HasPrefix(name, "X-Amz-Checksum-") || strings.HasPrefix(name, "X-Amz-Sdk-Checksum-") || name == "X-Amz-Trailer" {
+			out[name] = nil
+		}
+	}
+	sum := md5.Sum(body) //nolint:gosec // as above
+	out.Set("Content-Md5", base64.StdEncoding.EncodeToString(sum[:]))
+	return out
+}

@@ -1,0 +1,230 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+func (r *rig) createUpload(key string) string {
+	r.Helper()
+	out, err := r.client.S3.CreateMultipartUpload(r.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: &key})
+	r.must(err)
+	return *out.UploadId
+}
+
+func (r *rig) part(key, id string, n int32, body string) types.CompletedPart {
+	r.Helper()
+	out, err := r.client.S3.UploadPart(r.Context(), &awss3.UploadPartInput{Bucket: &r.bucket, Key: &key, UploadId: &id, PartNumber: &n, Body: strings.NewReader(body)})
+	r.must(err)
+	return types.CompletedPart{ETag: out.ETag, PartNumber: &n, ChecksumCRC32: out.ChecksumCRC32, ChecksumCRC64NVME: out.ChecksumCRC64NVME}
+}
+
+func (r *rig) complete(key, id string, parts ...types.CompletedPart) {
+	r.Helper()
+	_, err := r.client.S3.CompleteMultipartUpload(r.Context(), &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: &key, UploadId: &id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
+	r.must(err)
+}
+
+func TestUploadCrossesTheSwitch(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	big := strings.Repeat("x", 5<<20)
+	id := r.createUpload("old")
+	first := r.part("old", id, 1, big)
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.put(r.client, "old", "written meanwhile")
+	newID := r.createUpload("new")
+	newPart := r.part("new", newID, 1, "n")
+	second := r.part("old", id, 2, "tail")
+	parts, err := r.client.S3.ListParts(t.Context(), &awss3.ListPartsInput{Bucket: &r.bucket, Key: aws.String("old"), UploadId: &id})
+	r.must(err)
+	if len(parts.Parts) != 2 {
+		t.Errorf("%d parts", len(parts.Parts))
+	}
+	r.complete("old", id, first, second)
+	if got := r.newest("old"); got != "Source" {
+		t.Errorf("old: newest on %q", got)
+	}
+	if got := r.get(r.client, "old"); got != big+"tail" {
+		t.Errorf("old reads %d bytes", len(got))
+	}
+	r.complete("new", newID, newPart)
+	r.settled()
+	if got := r.get(r.direct[ledger.Target], "new"); got != "n" {
+		t.Errorf("new on the target: %q", got)
+	}
+	r.sync()
+	if got := r.get(r.direct[ledger.Target], "old"); got != big+"tail" {
+		t.Errorf("old on the target: %d bytes", len(got))
+	}
+	if store, err := r.ledger.Upload(t.Context(), ledger.Object{Bucket: r.bucket, Key: "new"}, newID); err != nil || store != ledger.Source {
+		t.Errorf("a finished upload is remembered: %v %v", store, err)
+	}
+}
+
+func TestAbortedUploadIsForgotten(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	id := r.createUpload("k")
+	o := ledger.Object{Bucket: r.bucket, Key: "k"}
+	if s, err := r.ledger.Upload(t.Context(), o, id); err != nil || s != ledger.Target {
+		t.Fatalf("not remembered: %v %v", s, err)
+	}
+	_, err := r.client.S3.AbortMultipartUpload(t.Context(), &awss3.AbortMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id})
+	r.must(err)
+	if s, err := r.ledger.Upload(t.Context(), o, id); err != nil || s != ledger.Source {
+		t.Errorf("still remembered: %v %v", s, err)
+	}
+	r.settled()
+	if got := r.newest("k"); got != "" {
+		t.Errorf("an upload changed the object: newest on %q", got)
+	}
+}
+
+func TestUploadPartCopyOfADirtySource(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	dirtyOn(r, "from")
+	id := r.createUpload("to")
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.client.S3.UploadPartCopy(t.Context(), &awss3.UploadPartCopyInput{Bucket: &r.bucket, Key: aws.String("to"), UploadId: &id,
+			PartNumber: aws.Int32(1), CopySource: aws.String(r.bucket + "/from")})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	for finished := false; !finished; {
+		select {
+		case err := <-done:
+			r.must(err)
+			finished = true
+		default:
+			r.sync()
+		}
+	}
+}
+
+func TestUploadsOfBothStoresAreListed(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	want := map[string]string{}
+	for _, k := range []string{"a", "b", "d/1", "d/2"} {
+		want[r.createUpload(k)] = k
+	}
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	for _, k := range []string{"a", "c", "d/3"} {
+		want[r.createUpload(k)] = k
+	}
+	// A worker's copy under way is not the clients' business.
+	hidden, err := r.direct[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("b")})
+	r.must(err)
+	for _, max := range []int32{1, 2, 3, 1000} {
+		got := map[string]string{}
+		var order []string
+		in := awss3.ListMultipartUploadsInput{Bucket: &r.bucket, MaxUploads: &max}
+		for range 20 {
+			page, err := r.client.S3.ListMultipartUploads(t.Context(), &in)
+			r.must(err)
+			for _, u := range page.Uploads {
+				got[*u.UploadId] = *u.Key
+				order = append(order, *u.Key)
+			}
+			if !*page.IsTruncated {
+				break
+			}
+			in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("pages of %d: %s", max, diff)
+		}
+		if !slices.IsSorted(order) || len(order) != len(want) {
+			t.Errorf("pages of %d: order %v", max, order)
+		}
+		if _, ok := got[*hidden.UploadId]; ok {
+			t.Error("a worker's upload is listed")
+		}
+	}
+	page, err := r.client.S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &r.bucket, Delimiter: aws.String("/")})
+	r.must(err)
+	if len(page.Uploads) != 4 || len(page.CommonPrefixes) != 1 {
+		t.Errorf("by delimiter: %d uploads, %d prefixes", len(page.Uploads), len(page.CommonPrefixes))
+	}
+}
+
+// A store keeps a long CompleteMultipartUpload alive with blanks; they must
+// reach the client while it works, and an error in the body must not count as done.
+func TestCompletionIsJudgedByItsBody(t *testing.T) {
+	const result = `<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>`
+	tests := map[string]struct {
+		body       string
+		cut        bool
+		wantNewest string
+		wantBroken bool
+	}{
+		"done":      {body: result, wantNewest: "Source"},
+		"refused":   {body: errorBody("InvalidPart")},
+		"failed":    {body: errorBody("InternalError"), wantNewest: "Source"},
+		"cut short": {body: result[:20], cut: true, wantNewest: "Source", wantBroken: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			release := make(chan struct{})
+			r.hooks[0].set(func(req *http.Request, _ next) (*http.Response, error) {
+				_, _ = io.Copy(io.Discard, req.Body)
+				pr, pw := io.Pipe()
+				go func() {
+					_, _ = io.WriteString(pw, "<?xml version=\"1.0\"?>\n")
+					_, _ = io.WriteString(pw, "  ")
+					<-release
+					_, _ = io.WriteString(pw, tt.body)
+					if tt.cut {
+						_ = pw.CloseWithError(fmt.Errorf("connection reset"))
+						return
+					}
+					_ = pw.Close()
+				}()
+				resp := answer(req, 200, "")
+				resp.Body, resp.ContentLength = pr, -1
+				return resp, nil
+			})
+			req := r.signed(http.MethodPost, "/"+r.bucket+"/k?uploadId=u", "<CompleteMultipartUpload/>")
+			resp, err := r.client.HTTP.Transport.RoundTrip(req)
+			r.must(err)
+			defer func() { _ = resp.Body.Close() }()
+			blanks := make([]byte, len("<?xml version=\"1.0\"?>\n  "))
+			if _, err := io.ReadFull(resp.Body, blanks); err != nil {
+				t.Fatalf("no sign of life: %v", err)
+			}
+			close(release)
+			rest, err := io.ReadAll(resp.Body)
+			if (err != nil) != tt.wantBroken {
+				t.Fatalf("body: %v", err)
+			}
+			if !tt.wantBroken && string(rest) != tt.body {
+				t.Errorf("got %q", rest)
+			}
+			r.settled()
+			if got := r.newest("k"); got != tt.wantNewest {
+				t.Errorf("newest on %q, want %q", got, tt.wantNewest)
+			}
+		})
+	}
+}

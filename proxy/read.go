@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"net/http"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// read serves a read of an object, or of a bucket's configuration, from the
+// store that holds its newest version.
+func (q *request) read() error {
+	ctx := q.r.Context()
+	store, _, err := q.p.locate(ctx, q.object())
+	if err != nil {
+		return err
+	}
+	c := call{in: q.in, body: q.body}
+	if q.in.VersionID == "" || q.body != nil {
+		return q.forwardTo(store, c)
+	}
+	r, err := q.p.obeyed(ctx)
+	if err != nil {
+		return err
+	}
+	if r.State == ledger.Steady {
+		return q.forwardTo(store, c)
+	}
+	// A version may be known to the other store only.
+	resp, err := q.send(ctx, store, c)
+	if err != nil {
+		return q.sendError(c, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if !versionMissing(resp.StatusCode) {
+		return q.respond(store, resp)
+	}
+	other, err := q.send(ctx, store.Other(), c)
+	if err != nil {
+		return q.respond(store, resp)
+	}
+	defer func() { _ = other.Body.Close() }()
+	if versionMissing(other.StatusCode) || other.StatusCode >= 500 {
+		return q.respond(store, resp)
+	}
+	return q.respond(store.Other(), other)
+}
+
+// versionMissing says that a store does not have a version id, or can't read it.
+func versionMissing(status int) bool {
+	return status == http.StatusNotFound || status == http.StatusBadRequest
+}
+
+// versionStore returns the store that a version id lives on; nil: main.
+func (q *request) versionStore() (*ledger.Store, error) {
+	r, err := q.p.obeyed(q.r.Context())
+	if err != nil || r.State == ledger.Steady {
+		return nil, err
+	}
+	head := call{method: http.MethodHead, in: s3.Request{Bucket: q.in.Bucket, Key: q.in.Key, Addressing: q.in.Addressing,
+		Operation: s3.HeadObject, Class: s3.ClassObjectRead, VersionID: q.in.VersionID}}
+	query := encodeQuery(map[string][]string{"versionId": {q.in.VersionID}})
+	head.query = &query
+	for _, s := range []ledger.Store{r.Main, r.Main.Other()} {
+		resp, err := q.send(q.r.Context(), s, head)
+		if err != nil {
+			return nil, err
+		}
+		_ = resp.Body.Close()
+		// 405 is how a delete marker answers.
+		if !versionMissing(resp.StatusCode) && resp.StatusCode < 500 {
+			return &s, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nil means main
+}

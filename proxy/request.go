@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// request is one request of a client while it is served.
+type request struct {
+	p        *Proxy
+	w        *responseWriter
+	r        *http.Request
+	in       s3.Request
+	identity *s3.Identity
+	body     *payload
+	store    atomic.Int32 // where it was sent last, for metrics: a ledger.Store + 1
+	copying  atomic.Bool
+}
+
+// Handler serves S3 to clients.
+func (p *Proxy) Handler() http.Handler { return http.HandlerFunc(p.serve) }
+
+func (p *Proxy) serve(rw http.ResponseWriter, r *http.Request) {
+	p.inFlight.Add(1)
+	defer p.inFlight.Done()
+	p.metrics.inFlight.Inc()
+	defer p.metrics.inFlight.Dec()
+	began := time.Now()
+	w := &responseWriter{ResponseWriter: rw}
+	q := &request{p: p, w: w, r: r}
+	defer func() { p.metrics.request(q.in.Operation, q.lastStore(), w.status, time.Since(began)) }()
+
+	err := q.handle()
+	if err == nil {
+		return
+	}
+	if r.Context().Err() != nil && !w.wrote() {
+		w.status = statusClientGone
+		// To return would be to answer 200.
+		panic(http.ErrAbortHandler)
+	}
+	if w.wrote() {
+		// The answer has begun and can't be completed: the client must see that.
+		panic(http.ErrAbortHandler)
+	}
+	q.fail(err)
+}
+
+// statusClientGone marks requests in metrics whose client left.
+const statusClientGone = 499
+
+// fail answers with an S3 error.
+func (q *request) fail(err error) {
+	var known *s3.Error
+	if !errors.As(err, &known) {
+		switch {
+		case ledgerLost(err), errors.Is(err, ledger.ErrFenced):
+			err = s3.ErrSlowDown.With("The ledger is out of reach. Please try again.")
+		default:
+			q.p.log.Info("request failed", "operation", q.in.Operation, "store", q.lastStore(), "error", err.Error())
+			err = s3.ErrServiceUnavailable.With("The object store could not be reached. Please try again.")
+		}
+	}
+	s3.WriteError(q.w, q.r, err)
+}
+
+func (q *request) handle() error {
+	var err error
+	if q.in, err = s3.ParseRequest(q.r, q.p.cfg.Domains); err != nil {
+		return err
+	}
+	switch q.in.Operation {
+	case s3.Preflight:
+		return q.preflight()
+	case s3.PostObject:
+		return s3.ErrNotImplemented.With("Uploads by HTML form are not supported yet.")
+	}
+	if q.identity, err = q.p.verifier.Verify(q.r); err != nil {
+		if errors.Is(err, s3.ErrAnonymous) {
+			return s3.ErrAccessDenied
+		}
+		return err
+	}
+	if err := q.openBody(); err != nil {
+		return err
+	}
+	if q.in.Bucket != "" && !q.p.migrates(q.in.Bucket) {
+		return q.outside()
+	}
+	return q.dispatch()
+}
+
+func (q *request) dispatch() error {
+	switch q.in.Operation {
+	case s3.DeleteObjects:
+		return q.deleteObjects()
+	case s3.CreateMultipartUpload:
+		return q.createUpload()
+	case s3.CompleteMultipartUpload:
+		return q.completeUpload()
+	case s3.CopyObject, s3.RenameObject:
+		return q.copyObject()
+	}
+	switch q.in.Class {
+	case s3.ClassListing:
+		return q.listing()
+	case s3.ClassMultipart:
+		return q.uploadRequest()
+	case s3.ClassObjectWrite:
+		return q.write(ledger.BeginOptions{InSync: q.in.Conditional || q.in.VersionID != ""})
+	case s3.ClassObjectMetaWrite, s3.ClassBucketWrite, s3.ClassUnknownWrite:
+		if q.in.Bucket == "" {
+			return q.service()
+		}
+		return q.write(ledger.BeginOptions{InSync: true})
+	case s3.ClassService:
+		return q.service()
+	default:
+		if q.in.Bucket == "" {
+			return q.service()
+		}
+		return q.read()
+	}
+}
+
+// openBody prepares the request's body. Nothing is read from it yet, so that a
+// client which asked with Expect sends nothing until a store takes it.
+func (q *request) openBody() error {
+	if q.r.ContentLength == 0 {
+		// net/http sends no 100 for an empty body, and some clients wait for one.
+		if q.r.Header.Get("Expect") != "" {
+			q.w.ResponseWriter.WriteHeader(http.StatusContinue)
+		}
+		if q.identity == nil || !q.identity.Payload.Framed() {
+			if q.r.Method == http.MethodPut || q.r.Method == http.MethodPost {
+				q.body = &payload{rc: http.NoBody}
+				q.body.finished.Store(true)
+			}
+			return nil
+		}
+	}
+	rc, length, trailer, err := s3.DecodeBody(q.r, q.identity)
+	if err != nil {
+		return err
+	}
+	q.body = &payload{rc: rc, length: length, trailer: trailer}
+	return nil
+}
+
+// preflight passes a CORS preflight on to main: browsers don't sign it.
+func (q *request) preflight() error {
+	if q.in.Bucket != "" && !q.p.migrates(q.in.Bucket) {
+		return q.forwardTo(ledger.Source, call{in: q.in, plain: true})
+	}
+	store, err := q.mainStore()
+	if err != nil {
+		return err
+	}
+	return q.forwardTo(store, call{in: q.in, plain: true})
+}
+
+// service forwards what names no bucket to main.
+func (q *request) service() error {
+	store, err := q.mainStore()
+	if err != nil {
+		return err
+	}
+	return q.forwardTo(store, call{in: q.in, body: q.body, write: q.in.Class.IsWrite()})
+}
+
+// outside serves a bucket that is not migrated: it is the source's for ever.
+func (q *request) outside() error {
+	return q.forwardTo(ledger.Source, call{in: q.in, body: q.body})
+}
+
+func (q *request) mainStore() (ledger.Store, error) {
+	r, err := q.p.obeyed(q.r.Context())
+	return r.Main, err
+}
+
+// lastStore names the store that the request was sent to last.
+func (q *request) lastStore() string {
+	if n := q.store.Load(); n > 0 {
+		return ledger.Store(n - 1).String() //nolint:gosec // two stores
+	}
+	return "none"
+}
+
+func (q *request) object() ledger.Object { return ledger.Object{Bucket: q.in.Bucket, Key: q.in.Key} }
+
+func (p *Proxy) migrates(bucket string) bool { return p.cfg.Buckets == nil || p.cfg.Buckets(bucket) }
+
+// responseWriter remembers what was answered.
+type responseWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *responseWriter) wrote() bool { return w.status != 0 }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// apply makes every read and write that starts from now on obey r.
+func (p *Proxy) apply(_ context.Context, r ledger.Route) error {
+	p.route.Store(&r)
+	p.log.Info("obeying route", "epoch", r.Epoch, "main", r.Main.String(), "state", r.State)
+	return nil
+}
+
+// current returns the route to obey without waiting. While none was ever
+// heard of and StartGrace has passed, it is the fallback.
+func (p *Proxy) current() (ledger.Route, bool) {
+	if r := p.route.Load(); r != nil {
+		return *r, true
+	}
+	if time.Since(p.started) <= p.cfg.StartGrace {
+		return ledger.Route{}, false
+	}
+	if p.cfg.Fallback != nil {
+		return *p.cfg.Fallback, true
+	}
+	return ledger.Route{Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source}, true
+}
+
+// obeyed is current, waiting for the first route.
+func (p *Proxy) obeyed(ctx context.Context) (ledger.Route, error) {
+	for {
+		if r, ok := p.current(); ok {
+			return r, nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return ledger.Route{}, err
+		}
+	}
+}
+
+// answered notes that the ledger answered a request.
+func (p *Proxy) answered() {
+	p.contact.Store(time.Now().UnixNano())
+	p.down.Store(false)
+}
+
+// silence is the time since the ledger last answered anything.
+func (p *Proxy) silence() time.Duration {
+	last := p.member.Contact()
+	if t := time.Unix(0, p.contact.Load()); t.After(last) {
+		last = t
+	}
+	if last.Before(p.started) {
+		last = p.started
+	}
+	return time.Since(last)
+}
+
+// outage reports whether the ledger is to be given up for now.
+func (p *Proxy) outage() bool { return p.down.Load() && p.silence() > p.cfg.LedgerGrace }
+
+// ledgerLost reports whether err means that the ledger can't answer now.
+func ledgerLost(err error) bool {
+	return errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrNoRoute)
+}
+
+// ledgerWait bounds how long a request that can't do without the ledger waits for it.
+const ledgerWait = 10 * time.Second
+
+// ask calls the ledger for a read, and again while it is out of reach.
+func (p *Proxy) ask(ctx context.Context, call string, f func(context.Context) error) error {
+	limit := time.Now().Add(ledgerWait)
+	for {
+		c, cancel := context.WithTimeout(ctx, callTimeout)
+		done := p.metrics.ledgerCall(call)
+		err := f(c)
+		done()
+		cancel()
+		if err == nil {
+			p.answered()
+			return nil
+		}
+		if !ledgerLost(err) || ctx.Err() != nil {
+			return err
+		}
+		if time.Now().After(limit) {
+			return s3.ErrSlowDown.With("The ledger is out of reach. Please try again.")
+		}
+		if err := pause(ctx, jitter(20*time.Millisecond, 100*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// locate returns the store that holds the newest version of an object. known
+// is false when both stores hold the same.
+func (p *Proxy) locate(ctx context.Context, o ledger.Object) (store ledger.Store, known bool, err error) {
+	r, err := p.obeyed(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	if r.State == ledger.Steady {
+		return r.Main, false, nil
+	}
+	err = p.ask(ctx, "lookup", func(ctx context.Context) error {
+		loc, err := p.ledger.Lookup(ctx, o)
+		store, known = loc.Store, loc.Known
+		return err
+	})
+	return store, known, err
+}
+
+// uploadStore returns the store that a multipart upload lives on.
+func (p *Proxy) uploadStore(ctx context.Context, o ledger.Object, id string) (store ledger.Store, err error) {
+	r, err := p.obeyed(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if r.State == ledger.Steady && r.Uploads == r.Main {
+		return r.Main, nil
+	}
+	err = p.ask(ctx, "upload", func(ctx context.Context) error {
+		store, err = p.ledger.Upload(ctx, o, id)
+		return err
+	})
+	return store, err
+}

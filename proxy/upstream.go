@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// upstream sends requests to one store.
+type upstream struct {
+	transport http.RoundTripper
+	rewriter  *s3.Rewriter
+	signer    *s3.Signer
+	trailers  bool
+}
+
+func newUpstream(s Store) (*upstream, error) {
+	if err := s.Endpoint.Validate(); err != nil {
+		return nil, err
+	}
+	u := &upstream{transport: s.Transport, signer: s3.NewSigner(s.Endpoint), trailers: s.Trailers}
+	var err error
+	if u.rewriter, err = s3.NewRewriter(s.Endpoint); err != nil {
+		return nil, err
+	}
+	if u.transport == nil {
+		if u.transport, err = s.Endpoint.NewTransport(); err != nil {
+			return nil, err
+		}
+	}
+	return u, nil
+}
+
+// dropped are the client's headers that must not reach the store: those of the
+// connection, and those that make net/http send a write twice.
+var dropped = []string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Expect", "Idempotency-Key", "X-Idempotency-Key",
+}
+
+var (
+	errStalled = errors.New("no progress on an upstream request")
+	// errNotSent says that no byte of a request can have reached the store.
+	errNotSent = errors.New("not sent")
+)
+
+// call is one request to a store.
+type call struct {
+	in     s3.Request // as the client named things
+	body   *payload   // nil: none
+	query  *string    // replaces the client's query
+	method string     // replaces the client's method
+	write  bool       // outlives the client's connection, so that its outcome becomes known
+	plain  bool       // not signed
+	hash   string     // x-amz-content-sha256; empty: as the body is protected
+	header http.Header
+}
+
+// send sends a call to a store and returns its response, whatever the status.
+// The caller closes the response's body. On error the write may have taken
+// place, unless the error is errNotSent.
+func (q *request) send(base context.Context, store ledger.Store, c call) (*http.Response, error) {
+	u := q.p.upstream[store]
+	if c.write {
+		base = context.WithoutCancel(base)
+	}
+	ctx, cancel := context.WithCancelCause(base)
+	watch := newWatchdog(q.p.cfg.IdleTimeout, func() {
+		// The client may be what hangs: a read of its body keeps the transport from
+		// returning, a write to it keeps us.
+		client := http.NewResponseController(q.w)
+		if c.body != nil && !c.body.finished.Load() {
+			_ = client.SetReadDeadline(time.Now())
+		}
+		if q.copying.Load() {
+			_ = client.SetWriteDeadline(time.Now())
+		}
+		cancel(errStalled)
+	})
+
+	out := q.r.Clone(ctx)
+	out.RequestURI, out.Body, out.GetBody, out.ContentLength = "", http.NoBody, nil, 0
+	out.TransferEncoding, out.Trailer, out.Close = nil, nil, false
+	if c.method != "" {
+		out.Method = c.method
+	}
+	if c.query != nil {
+		out.URL.RawQuery = *c.query
+	}
+	for name, values := range c.header {
+		if values == nil {
+			out.Header.Del(name)
+		} else {
+			out.Header[name] = values
+		}
+	}
+	for _, name := range dropped {
+		out.Header.Del(name)
+	}
+	for _, name := range connectionHeaders(q.r.Header) {
+		out.Header.Del(name)
+	}
+	if out.Header.Get("User-Agent") == "" {
+		out.Header.Set("User-Agent", "") // keeps net/http from naming itself
+	}
+	in := c.in
+	in.Bucket = q.p.nameAt(store, in.Bucket)
+	in.CopySource.Bucket = q.p.nameAt(store, in.CopySource.Bucket)
+	u.rewriter.Rewrite(in, out)
+	hash, err := q.attach(u, out, c, watch)
+	if err != nil {
+		watch.stop()
+		cancel(nil)
+		return nil, errors.Join(errNotSent, err)
+	}
+	if !c.plain {
+		u.signer.Sign(out, hash, time.Now())
+	}
+
+	q.store.Store(int32(store) + 1)
+	resp, err := u.transport.RoundTrip(out)
+	if err != nil {
+		watch.stop()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		cancel(nil)
+		if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
+			err = errors.Join(errNotSent, err)
+		}
+		return nil, err
+	}
+	watch.set(q.p.cfg.IdleTimeout)
+	resp.Body = &responseBody{rc: resp.Body, watch: watch, idle: q.p.cfg.IdleTimeout, cancel: cancel}
+	return resp, nil
+}
+
+// attach gives out its body and returns its x-amz-content-sha256.
+func (q *request) attach(u *upstream, out *http.Request, c call, watch *watchdog) (string, error) {
+	for _, name := range []string{"X-Amz-Trailer", "X-Amz-Decoded-Content-Length"} {
+		out.Header.Del(name)
+	}
+	b := c.body
+	if b == nil {
+		return s3.EmptyPayload, nil
+	}
+	hash := c.hash
+	body, length := io.ReadCloser(b), b.length
+	if hash == "" {
+		hash = s3.UnsignedPayload
+		if q.identity != nil && q.identity.Payload == s3.PayloadSigned {
+			hash = q.identity.ContentSHA256
+		}
+		names := s3.ChecksumTrailers(q.r.Header)
+		if u.trailers && len(names) > 0 && b.trailer != nil && length >= 0 {
+			var err error
+			if body, length, err = s3.EncodeTrailer(out.Header, body, length, names, b.trailer); err != nil {
+				return "", err
+			}
+			hash = s3.StreamingUnsignedTrailer
+		} else if len(names) > 0 {
+			// The store would wait for the checksum that this announces.
+			out.Header.Del("X-Amz-Sdk-Checksum-Algorithm")
+		}
+	}
+	b.onRead = func(last bool) {
+		if last {
+			watch.set(q.p.cfg.ResponseTimeout)
+		} else {
+			watch.set(q.p.cfg.IdleTimeout)
+		}
+	}
+	if length == 0 {
+		watch.set(q.p.cfg.ResponseTimeout)
+		return hash, nil
+	}
+	r := &replay{src: body}
+	// net/http asks for the body again only when it knows that nothing of the
+	// request was written: a kept connection that the store had closed.
+	out.Body, out.GetBody, out.ContentLength = r, r.again, length
+	return hash, nil
+}

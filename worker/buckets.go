@@ -1,0 +1,178 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// idleWait is the pause of a loop that found no work.
+const idleWait = 250 * time.Millisecond
+
+// takeTask is one loop's rhythm: wait until the route lets bucket, listing and
+// copy tasks run, then take one; after nothing or an error, pause.
+func (w *Worker) takeTask(take context.Context, one func(session string, r ledger.Route) error) {
+	failed := 0
+	for take.Err() == nil {
+		session, r, ok := w.session()
+		pause := idleWait
+		if ok && r.Run {
+			err := one(session, r)
+			switch {
+			case err == nil:
+				failed = 0
+				continue
+			case errors.Is(err, ledger.ErrNoWork):
+			case take.Err() != nil:
+				return
+			default:
+				failed++
+				pause = w.backoff(failed)
+				w.log.V(1).Info("task failed", "error", err.Error(), "retryIn", pause.String())
+			}
+		}
+		_ = sleep(take, pause)
+	}
+}
+
+func (w *Worker) bucketLoop(take, work context.Context) {
+	w.takeTask(take, func(session string, r ledger.Route) error {
+		bucket, err := w.led.ClaimBucket(take, session)
+		if err != nil {
+			return err
+		}
+		err = w.copyBucket(work, session, r, bucket)
+		if err == nil {
+			w.forget("bucket " + bucket)
+			return nil
+		}
+		class := s3.Classify(err)
+		n := w.tried("bucket " + bucket)
+		final := n >= w.cfg.MaxAttempts && class != s3.Retryable && class != s3.Throttled && class != s3.Canceled
+		if final {
+			w.forget("bucket " + bucket)
+			w.log.Info("bucket failed", "bucket", bucket, "error", err.Error())
+		}
+		return errors.Join(err, w.led.FailBucket(context.WithoutCancel(work), session, bucket, causeOf(err), final))
+	})
+}
+
+func (w *Worker) copyBucket(ctx context.Context, session string, r ledger.Route, bucket string) error {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	from, to := w.stores[r.Main], w.stores[r.Main.Other()]
+	has, err := from.hasBucket(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	if !has {
+		// Deleted since it was listed: there is nothing to list, and its event
+		// deletes it on the follower.
+		return w.led.FinishBucket(ctx, session, bucket, nil, nil)
+	}
+	if err := w.createBucket(ctx, from, to, bucket); err != nil {
+		return err
+	}
+	unsupported, err := w.copySettings(ctx, from, to, bucket)
+	if err != nil {
+		return err
+	}
+	return w.led.FinishBucket(ctx, session, bucket, unsupported, []ledger.Range{{}})
+}
+
+// errForeignBucket: the name is taken on the follower by another account.
+var errForeignBucket = errors.New("a bucket of this name belongs to somebody else; choose another targetName")
+
+// createBucket makes the bucket on the follower, or adopts it.
+func (w *Worker) createBucket(ctx context.Context, from, to *store, bucket string) error {
+	has, err := to.hasBucket(ctx, bucket)
+	if s3.Classify(err) == s3.Denied {
+		return fmt.Errorf("%w (%w)", errForeignBucket, err)
+	}
+	if err != nil || has {
+		return err
+	}
+	src, dst := from.bucket(bucket), to.bucket(bucket)
+	in := &awss3.CreateBucketInput{Bucket: &dst}
+	if to.region != "" && to.region != s3.DefaultRegion {
+		in.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(to.region)}
+	}
+	if to.caps.ObjectLock != s3.No {
+		out, err := from.api.GetObjectLockConfiguration(ctx, &awss3.GetObjectLockConfigurationInput{Bucket: &src})
+		if err == nil && out.ObjectLockConfiguration != nil && out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled {
+			in.ObjectLockEnabledForBucket = aws.Bool(true)
+		}
+	}
+	_, err = to.api.CreateBucket(ctx, in)
+	if in.ObjectLockEnabledForBucket != nil && s3.Classify(err) == s3.Unsupported {
+		in.ObjectLockEnabledForBucket = nil
+		_, err = to.api.CreateBucket(ctx, in)
+	}
+	if isCode(err, "IllegalLocationConstraintException", "InvalidLocationConstraint", "MalformedXML") && in.CreateBucketConfiguration != nil {
+		in.CreateBucketConfiguration = nil
+		_, err = to.api.CreateBucket(ctx, in)
+	}
+	switch {
+	case isCode(err, "BucketAlreadyOwnedByYou"):
+		return nil
+	case isCode(err, "BucketAlreadyExists"):
+		// Some stores say this of one's own bucket too.
+		if has, herr := to.hasBucket(ctx, bucket); herr == nil && has {
+			return nil
+		}
+		return errForeignBucket
+	}
+	return to.wrap("create bucket", err)
+}
+
+// followBucket brings the follower's bucket to what the newest store has after
+// a client created, deleted or configured it.
+func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
+	from, to := w.stores[c.From], w.stores[c.To]
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	bucket := c.Object.Bucket
+	src, dst := from.bucket(bucket), to.bucket(bucket)
+	_, err := from.api.GetBucketLocation(ctx, &awss3.GetBucketLocationInput{Bucket: &src})
+	gone := isCode(err, "NoSuchBucket")
+	if err != nil && !gone {
+		has, herr := from.hasBucket(ctx, bucket)
+		if herr != nil {
+			return herr
+		}
+		if !has {
+			return from.wrap("look for bucket", err)
+		}
+	}
+	f, err := w.beginUnseen(ctx, c, w.cfg.LockTTL)
+	if err != nil {
+		return err
+	}
+	defer f.end()
+	if !gone {
+		if err := w.createBucket(f.ctx, from, to, bucket); err != nil {
+			return err
+		}
+		unsupported, err := w.copySettings(f.ctx, from, to, bucket)
+		if len(unsupported) > 0 {
+			w.log.Info("bucket changed; not all of its configuration could be copied", "bucket", bucket, "unsupported", unsupported)
+		}
+		return err
+	}
+	_, err = to.api.DeleteBucket(f.ctx, &awss3.DeleteBucketInput{Bucket: &dst})
+	switch {
+	case isCode(err, "NoSuchBucket"):
+		return nil
+	case isCode(err, "BucketNotEmpty"):
+		return to.wrap("delete bucket", fmt.Errorf("it was deleted on the %s store but still holds objects here", from.id))
+	}
+	return to.wrap("delete bucket", err)
+}

@@ -1,0 +1,217 @@
+package worker
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// dressed gives an object all that may belong to one.
+func dressed(in *awss3.PutObjectInput) {
+	in.CacheControl, in.ContentDisposition = aws.String("max-age=60"), aws.String(`attachment; filename="a b.txt"`)
+	in.ContentEncoding, in.ContentLanguage = aws.String("gzip"), aws.String("de")
+	in.ContentType = aws.String("text/plain; charset=utf-8")
+	in.Expires = aws.Time(time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC))
+	in.Metadata = map[string]string{"owner": "you & me", "empty": ""}
+	in.Tagging = aws.String("project=cross%20fade&stage=a%2Bb")
+}
+
+func headers(o *awss3.GetObjectOutput) map[string]string {
+	m := map[string]string{
+		"cc": aws.ToString(o.CacheControl), "cd": aws.ToString(o.ContentDisposition), "ce": aws.ToString(o.ContentEncoding),
+		"cl": aws.ToString(o.ContentLanguage), "ct": aws.ToString(o.ContentType), "ex": aws.ToString(o.ExpiresString),
+		"etag": aws.ToString(o.ETag),
+	}
+	for k, v := range o.Metadata {
+		m["meta "+k] = v
+	}
+	return m
+}
+
+func TestInitialCopyKeepsAllThatBelongsToAnObject(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seed(ledger.Source, b, "dressed", []byte("content"), dressed)
+	l.seed(ledger.Source, b, "checked", []byte("content"), func(in *awss3.PutObjectInput) { in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256 })
+	l.seed(ledger.Source, b, "empty", nil)
+	for _, key := range []string{"a b+c%2F&=?.txt", "ünï/日本", "deep/er/key", "~!*'()"} {
+		l.seed(ledger.Source, b, key, []byte(key))
+	}
+	l.seed(ledger.Source, b, "streamed", bytes.Repeat([]byte("0123456789abcdef"), 100<<10))
+	l.upload(ledger.Source, b, "parts", 5<<20, 5<<20, 1<<20)
+	l.upload(ledger.Source, b, "odd parts", 6<<20, 5<<20, 7)
+	l.upload(ledger.Source, b, "one part", 4)
+	w, _ := l.start(nil)
+	l.copyAll(b)
+	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+		t.Errorf("keys and ETags (-source +target):\n%s", diff)
+	}
+	for key := range l.keys(ledger.Source, b) {
+		want, wantBody := l.get(ledger.Source, b, key)
+		got, gotBody := l.get(ledger.Target, b, key)
+		if got == nil || wantBody != gotBody {
+			t.Errorf("%s: content differs", key)
+			continue
+		}
+		if diff := cmp.Diff(headers(want), headers(got)); diff != "" {
+			t.Errorf("%s (-source +target):\n%s", key, diff)
+		}
+		if diff := cmp.Diff(l.tags(ledger.Source, b, key), l.tags(ledger.Target, b, key)); diff != "" {
+			t.Errorf("%s, tags (-source +target):\n%s", key, diff)
+		}
+	}
+	head, err := l.stores[ledger.Target].S3.HeadObject(t.Context(), &awss3.HeadObjectInput{Bucket: aws.String(b), Key: aws.String("checked"), ChecksumMode: types.ChecksumModeEnabled})
+	if err != nil || head.ChecksumSHA256 == nil {
+		t.Errorf("the stored checksum was not kept: %v", err)
+	}
+	if n := count(w.metrics.lost.WithLabelValues(propETag)); n != 0 {
+		t.Errorf("%v ETags not kept", n)
+	}
+}
+
+func TestMultipartETagIsKeptWherePartsMustBeGuessed(t *testing.T) {
+	l := newLab(t)
+	l.can[ledger.Source].PartNumberGet = s3.No
+	const b = "films"
+	l.bucket(ledger.Source, b)
+	l.upload(ledger.Source, b, "5 MiB parts", 5<<20, 5<<20, 1)
+	l.upload(ledger.Source, b, "6 MiB parts", 6<<20, 5<<20)
+	l.upload(ledger.Source, b, "uneven", 5<<20, 6<<20, 1)
+	w, _ := l.start(nil)
+	l.copyAll(b)
+	want, got := l.keys(ledger.Source, b), l.keys(ledger.Target, b)
+	for _, key := range []string{"5 MiB parts", "6 MiB parts"} {
+		if got[key] != want[key] {
+			t.Errorf("%s: ETag %s, want %s", key, got[key], want[key])
+		}
+	}
+	_, have := l.get(ledger.Source, b, "uneven")
+	if _, is := l.get(ledger.Target, b, "uneven"); is != have {
+		t.Error("content must be right even where the ETag can't be kept")
+	}
+	if n := count(w.metrics.lost.WithLabelValues(propETag)); n != 1 {
+		t.Errorf("%v ETags counted as not kept, want 1", n)
+	}
+	if n, _, err := w.Dangling(t.Context(), ledger.Target, b); n != 0 || err != nil {
+		t.Errorf("%d uploads left behind, %v", n, err)
+	}
+}
+
+func TestChecksumsOfPartsAreKept(t *testing.T) {
+	l := newLab(t)
+	const b, key = "films", "checked"
+	l.bucket(ledger.Source, b)
+	l.uploadWith(ledger.Source, b, key, types.ChecksumAlgorithmSha256, 5<<20, 9)
+	l.start(nil)
+	l.copyAll(b)
+	var sums [2]string
+	for i, c := range l.stores {
+		head, err := c.S3.HeadObject(t.Context(), &awss3.HeadObjectInput{Bucket: aws.String(b), Key: aws.String(key), ChecksumMode: types.ChecksumModeEnabled})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[i] = aws.ToString(head.ETag) + " " + aws.ToString(head.ChecksumSHA256) + " " + string(head.ChecksumType)
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("source has %s, target %s", sums[0], sums[1])
+	}
+}
+
+func TestEventsBringWritesAndDeletes(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seed(ledger.Source, b, "goes", []byte("x"))
+	l.seed(ledger.Source, b, "changes", []byte("same"), dressed)
+	l.start(nil)
+	l.copyAll(b)
+
+	l.put(b, "new", "1")
+	l.put(b, "new", "2")
+	l.delete(b, "goes")
+	// The same content, so the same size and ETag, but without tags and with
+	// other metadata.
+	l.put(b, "changes", "same", func(in *awss3.PutObjectInput) { in.Metadata = map[string]string{"owner": "she"} })
+	l.synced()
+
+	if _, got := l.get(ledger.Target, b, "new"); got != "2" {
+		t.Errorf("new is %q on the target", got)
+	}
+	if got, _ := l.get(ledger.Target, b, "goes"); got != nil {
+		t.Error("a deleted object is still on the target")
+	}
+	got, _ := l.get(ledger.Target, b, "changes")
+	if diff := cmp.Diff(map[string]string{"owner": "she"}, got.Metadata); diff != "" {
+		t.Error(diff)
+	}
+	if tags := l.tags(ledger.Target, b, "changes"); len(tags) != 0 {
+		t.Errorf("tags %v outlived the PUT without tags", tags)
+	}
+}
+
+func TestWhatTheTargetHoldsAlreadyIsNotCopiedAgain(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seed(ledger.Source, b, "same", []byte("same"))
+	l.seed(ledger.Source, b, "differs", []byte("new"))
+	l.seed(ledger.Target, b, "same", []byte("same"))
+	l.seed(ledger.Target, b, "differs", []byte("old"))
+	l.seed(ledger.Target, b, "only here", []byte("x"))
+	l.start(nil)
+	l.copyAll(b)
+	all, err := l.led.Buckets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := all[0]; got.Skipped.Objects != 1 || got.Copied.Objects != 1 || got.Listed.Objects != 2 {
+		t.Errorf("%+v, want 1 skipped, 1 copied of 2", got)
+	}
+	if _, got := l.get(ledger.Target, b, "differs"); got != "new" {
+		t.Errorf("differs is %q", got)
+	}
+}
+
+func TestBatchLeavesDirtyObjectsToTheirEvents(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seed(ledger.Source, b, "clean", []byte("clean"))
+	// A client is still writing: the copy must wait for its end.
+	in, err := l.led.Begin(t.Context(), "proxy-test", ledger.Object{Bucket: b, Key: "busy"}, ledger.BeginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.seed(ledger.Source, b, "busy", []byte("1"))
+	l.start(nil)
+	if err := l.led.AddBuckets(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		all, err := l.led.Buckets(t.Context())
+		return err == nil && len(all) == 1 && all[0].State == ledger.BucketCopied
+	})
+	all, _ := l.led.Buckets(t.Context())
+	if all[0].Copied.Objects != 1 || all[0].Skipped.Objects != 1 {
+		t.Errorf("%+v, want the busy object left out", all[0])
+	}
+	l.seed(ledger.Source, b, "busy", []byte("2"))
+	if err := l.led.Commit(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	l.synced()
+	if _, got := l.get(ledger.Target, b, "busy"); got != "2" {
+		t.Errorf("busy is %q", got)
+	}
+}

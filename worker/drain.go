@@ -1,0 +1,198 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// DanglingPolicy says what to do about multipart uploads that clients began
+// before the switch and never ended.
+type DanglingPolicy string
+
+// The policies.
+const (
+	// Wait leaves them to their clients; the switch is done when they are.
+	Wait DanglingPolicy = "Wait"
+	// Abort ends those that are older than Dangling.After.
+	Abort DanglingPolicy = "Abort"
+)
+
+// Dangling configures the drain of multipart uploads. The zero value waits.
+type Dangling struct {
+	Policy DanglingPolicy
+	After  time.Duration
+}
+
+const (
+	danglingEvery = 3 * time.Second
+	danglingLease = "dangling"
+)
+
+// danglingLoop watches, while a switch is under way, the multipart uploads on
+// the old main, and puts the lifecycle rules into place on the new one.
+func (w *Worker) danglingLoop(take, work context.Context) {
+	for take.Err() == nil {
+		if r, ok := w.member.Route(); ok && r.State == ledger.Switched {
+			if _, ok := w.elected(work, danglingLease, 5*danglingEvery); ok {
+				if err := w.drain(work, r); err != nil {
+					w.log.Info("drain failed; it is tried again", "error", causeOf(err))
+				}
+			}
+		}
+		_ = sleep(take, danglingEvery)
+	}
+}
+
+func (w *Worker) drain(ctx context.Context, r ledger.Route) error {
+	old := r.Main.Other()
+	buckets, err := w.led.Buckets(ctx)
+	if err != nil {
+		return err
+	}
+	before, err := w.leftBefore(ctx, r)
+	if err != nil {
+		return err
+	}
+	var total int64
+	var oldest time.Time
+	for _, b := range buckets {
+		if w.cfg.Dangling.Policy == Abort {
+			if err := w.abortDangling(ctx, old, b.Name, w.cfg.Dangling.After, before); err != nil {
+				return err
+			}
+		}
+		n, first, err := w.dangling(ctx, old, b.Name, before)
+		if err != nil {
+			return err
+		}
+		total += n
+		if n > 0 && (oldest.IsZero() || first.Before(oldest)) {
+			oldest = first
+		}
+		if err := w.finishLifecycle(ctx, r, b.Name); err != nil {
+			return err
+		}
+	}
+	return w.led.ReportDangling(ctx, r.Epoch, total, oldest)
+}
+
+// switchSkew is how far the clocks of a store and of the workers may be apart.
+const switchSkew = time.Minute
+
+// leftBefore returns the time before which an upload on the old main must have
+// begun to be a client's: later ones are copies that workers make there.
+func (w *Worker) leftBefore(ctx context.Context, r ledger.Route) (time.Time, error) {
+	field := fmt.Sprintf("switched:%d", r.Epoch)
+	v, err := w.led.Meta(ctx, field)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if at, err := time.Parse(time.RFC3339, v); err == nil {
+		return at.Add(switchSkew), nil
+	}
+	now := time.Now()
+	return now.Add(switchSkew), w.led.SetMeta(ctx, field, now.UTC().Format(time.RFC3339))
+}
+
+// finishLifecycle applies a bucket's rules once per role of main: what clients
+// change afterwards is theirs.
+func (w *Worker) finishLifecycle(ctx context.Context, r ledger.Route, bucket string) error {
+	field := "lifecycle:" + r.Main.String() + ":" + bucket
+	if done, err := w.led.Meta(ctx, field); err != nil || done != "" {
+		return err
+	}
+	note, err := w.ApplyLifecycle(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	if note != "" {
+		w.log.Info("lifecycle rules could not be put into place", "bucket", bucket, "cause", note)
+	}
+	return w.led.SetMeta(ctx, field, "done")
+}
+
+// Dangling counts a bucket's multipart uploads on a store and returns when the
+// oldest one began.
+func (w *Worker) Dangling(ctx context.Context, on ledger.Store, bucket string) (count int64, oldest time.Time, err error) {
+	return w.dangling(ctx, on, bucket, time.Time{})
+}
+
+// dangling counts what began before a time; zero means all.
+func (w *Worker) dangling(ctx context.Context, on ledger.Store, bucket string, before time.Time) (count int64, oldest time.Time, err error) {
+	err = w.eachUpload(ctx, on, bucket, func(_, _ string, began time.Time) error {
+		if !before.IsZero() && began.After(before) {
+			return nil
+		}
+		count++
+		if oldest.IsZero() || began.Before(oldest) {
+			oldest = began
+		}
+		return nil
+	})
+	return count, oldest, err
+}
+
+// AbortDangling ends all multipart uploads on a store that are older than a time.
+func (w *Worker) AbortDangling(ctx context.Context, on ledger.Store, olderThan time.Duration) error {
+	buckets, err := w.led.Buckets(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, b := range buckets {
+		errs = append(errs, w.abortDangling(ctx, on, b.Name, olderThan, time.Time{}))
+	}
+	return errors.Join(errs...)
+}
+
+func (w *Worker) abortDangling(ctx context.Context, on ledger.Store, bucket string, olderThan time.Duration, before time.Time) error {
+	s := w.stores[on]
+	name := s.bucket(bucket)
+	return w.eachUpload(ctx, on, bucket, func(key, id string, began time.Time) error {
+		if time.Since(began) < olderThan || !before.IsZero() && began.After(before) {
+			return nil
+		}
+		_, err := s.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &name, Key: &key, UploadId: &id})
+		if s3.Classify(err) == s3.NotFound {
+			return nil
+		}
+		return s.wrap("abort multipart upload", err)
+	})
+}
+
+func (w *Worker) eachUpload(ctx context.Context, on ledger.Store, bucket string, f func(key, id string, began time.Time) error) error {
+	s := w.stores[on]
+	name := s.bucket(bucket)
+	in := &awss3.ListMultipartUploadsInput{Bucket: &name}
+	for {
+		lctx, cancel := context.WithTimeout(ctx, callTimeout)
+		out, err := s.api.ListMultipartUploads(lctx, in)
+		cancel()
+		if isCode(err, "NoSuchBucket") || s3.Classify(err) == s3.Unsupported {
+			return nil
+		}
+		if err != nil {
+			return s.wrap("list multipart uploads", err)
+		}
+		for _, u := range out.Uploads {
+			if err := f(aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)); err != nil {
+				return err
+			}
+		}
+		if !aws.ToBool(out.IsTruncated) {
+			return nil
+		}
+		if aws.ToString(out.NextKeyMarker) == aws.ToString(in.KeyMarker) && aws.ToString(out.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker) {
+			return s.wrap("list multipart uploads", fmt.Errorf("%w: it does not advance", errListing))
+		}
+		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
+	}
+}

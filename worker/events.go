@@ -1,0 +1,101 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+const (
+	// eventsAtOnce bounds one claim call.
+	eventsAtOnce = 64
+	// eventIdle is the pause when nothing is due.
+	eventIdle = 50 * time.Millisecond
+)
+
+// eventLoop copies what clients changed. It claims no more than it has slots
+// for, so that a claimed object is being copied and not waiting.
+func (w *Worker) eventLoop(take, work context.Context) {
+	var g sync.WaitGroup
+	defer g.Wait()
+	failed := 0
+	for take.Err() == nil {
+		session, _, ok := w.session()
+		if !ok {
+			_ = sleep(take, eventIdle)
+			continue
+		}
+		if w.slots.acquire(take, forEvents) != nil {
+			return
+		}
+		n := 1 + w.slots.tryAcquire(forEvents, eventsAtOnce-1)
+		claims, err := w.led.ClaimEvents(take, session, n)
+		w.slots.release(forEvents, n-len(claims))
+		for _, c := range claims {
+			if !c.DirtySince.IsZero() {
+				w.metrics.queueWait.Observe(max(0, time.Since(c.DirtySince).Seconds()))
+			}
+			g.Go(func() {
+				defer w.slots.release(forEvents, 1)
+				if _, err := w.copyClaim(work, c, forEvents); err != nil {
+					w.failClaim(context.WithoutCancel(work), c, err, forEvents)
+				}
+			})
+		}
+		switch {
+		case err != nil:
+			failed++
+			_ = sleep(take, w.backoff(failed))
+		case len(claims) == 0:
+			failed = 0
+			_ = sleep(take, eventIdle)
+		default:
+			failed = 0
+		}
+	}
+}
+
+// failClaim puts an object that could not be copied back into the queue, or
+// gives it up after the last try. A store that is down is nobody's last try.
+func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on class) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	class := s3.Classify(err)
+	if class == s3.Canceled && !errors.Is(err, errStalled) {
+		// The process ends.
+		if uerr := w.led.Unclaim(ctx, c); uerr != nil {
+			w.log.V(1).Info("claim not given back", "error", uerr.Error())
+		}
+		return
+	}
+	w.metrics.failures.WithLabelValues(string(class)).Inc()
+	w.metrics.objects.WithLabelValues(on.String(), failed.String()).Inc()
+	cause := causeOf(err)
+	if c.Attempts+1 >= w.cfg.MaxAttempts && (!transient(err) || w.storesUp(ctx, c.Object.Bucket)) {
+		w.metrics.givenUp.Inc()
+		w.log.Info("object given up", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", cause)
+		err = w.led.GiveUp(ctx, c, cause)
+	} else {
+		w.metrics.retries.Inc()
+		w.log.V(1).Info("copy failed", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", cause)
+		err = w.led.Fail(ctx, c, cause, w.backoff(c.Attempts))
+	}
+	if err != nil {
+		// The claim is held until this session ends; then it is broken.
+		w.log.Info("failure not recorded", "error", err.Error())
+	}
+}
+
+// storesUp asks both stores whether they serve the bucket at all.
+func (w *Worker) storesUp(ctx context.Context, bucket string) bool {
+	for _, s := range w.stores {
+		if _, err := s.hasBucket(ctx, bucket); err != nil {
+			return false
+		}
+	}
+	return true
+}

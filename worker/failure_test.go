@@ -1,0 +1,213 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+func TestFailureIsNamedAfterLastTryAndCanBeRetried(t *testing.T) {
+	for name, status := range map[string]int{"refused": 400, "the store's own error": 500} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			const b = "photos"
+			l.bucket(ledger.Source, b)
+			l.seed(ledger.Source, b, "poison", []byte("x"))
+			for i := range 20 {
+				l.seed(ledger.Source, b, fmt.Sprint("good ", i), []byte("y"))
+			}
+			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/poison") {
+					return answer(r, status, "InvalidObjectName"), nil
+				}
+				return nil, nil
+			})
+			l.start(nil)
+			if err := l.led.AddBuckets(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			var all []ledger.Failure
+			waitLong(t, time.Minute, func() bool {
+				var err error
+				all, err = l.led.Failures(t.Context(), 10)
+				return err == nil && len(all) > 0
+			})
+			if len(all) != 1 || all[0].Object.Key != "poison" || !strings.Contains(all[0].Cause, "Target: write: InvalidObjectName") {
+				t.Errorf("failures: %+v", all)
+			}
+			if got := len(l.keys(ledger.Target, b)); got != 20 {
+				t.Errorf("%d of 20 good objects copied", got)
+			}
+			l.faults[ledger.Target].set(nil)
+			if n, err := l.led.RetryFailed(t.Context()); n != 1 || err != nil {
+				t.Fatalf("RetryFailed: %d, %v", n, err)
+			}
+			l.copiedAll()
+			if _, got := l.get(ledger.Target, b, "poison"); got != "x" {
+				t.Errorf("poison is %q", got)
+			}
+		})
+	}
+}
+
+func TestOutageOfAStoreIsWaitedForAndMakesNothingDirty(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seedMany(b, "%04d", 300)
+	var refused atomic.Int64
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodPut && strings.Count(r.URL.Path, "/") > 1 || refused.Load() > 0 {
+			refused.Add(1)
+			return nil, fmt.Errorf("connection lost: %w", context.DeadlineExceeded)
+		}
+		return nil, nil
+	})
+	l.start(nil)
+	if err := l.led.AddBuckets(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return refused.Load() > 40 })
+	s, err := l.led.Stats(t.Context())
+	if err != nil || s.Dirty != 0 || s.Failed != 0 {
+		t.Errorf("during the outage %d objects are dirty, %d failed (%v)", s.Dirty, s.Failed, err)
+	}
+	l.faults[ledger.Target].set(nil)
+	l.copiedAll()
+	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnreachableSourceNeverLooksEmpty(t *testing.T) {
+	for name, do := range map[string]func(*http.Request) (*http.Response, error){
+		"no such bucket": func(r *http.Request) (*http.Response, error) { return answer(r, 404, "NoSuchBucket"), nil },
+		"404 of a proxy": func(r *http.Request) (*http.Response, error) {
+			resp := answer(r, 404, "")
+			resp.Body = http.NoBody
+			return resp, nil
+		},
+		"unavailable": func(r *http.Request) (*http.Response, error) { return answer(r, 503, "ServiceUnavailable"), nil },
+		"unreachable": func(*http.Request) (*http.Response, error) { return nil, fmt.Errorf("no route to host") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			const b = "photos"
+			l.bucket(ledger.Source, b)
+			l.seed(ledger.Source, b, "a", []byte("a"))
+			l.seed(ledger.Source, b, "b", []byte("b"))
+			l.start(nil)
+			l.copyAll(b)
+			var asked atomic.Int64
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) { asked.Add(1); return do(r) })
+			l.put(b, "a", "a2")
+			if err := l.led.AddBuckets(t.Context(), b, "other"); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, func() bool { return asked.Load() > 3 })
+			if got := l.keys(ledger.Target, b); len(got) != 2 {
+				t.Errorf("the target was emptied: %v", got)
+			}
+			l.faults[ledger.Source].set(nil)
+			waitLong(t, time.Minute, func() bool {
+				if _, err := l.led.RetryFailed(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				_, got := l.get(ledger.Target, b, "a")
+				return got == "a2"
+			})
+		})
+	}
+}
+
+func TestClaimsOfADeadSessionAreTakenOver(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	dead := l.led.Join(ledger.MemberOptions{Role: ledger.RoleWorker, Instance: "gone"})
+	if _, err := dead.Beat(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.put(b, "held", "1")
+	if claims, err := l.led.ClaimEvents(t.Context(), dead.ID(), 10); err != nil || len(claims) != 1 {
+		t.Fatalf("%v, %v", claims, err)
+	}
+	if err := l.led.AddBuckets(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.led.ClaimBucket(t.Context(), dead.ID()); err != nil {
+		t.Fatal(err)
+	}
+	l.start(func(c *Config) { c.DeadAfter, c.MaxInFlight = time.Second, time.Second })
+	l.copiedAll()
+	if _, got := l.get(ledger.Target, b, "held"); got != "1" {
+		t.Errorf("held is %q", got)
+	}
+	all, err := l.led.Sessions(t.Context())
+	if err != nil || len(all) != 1 {
+		t.Errorf("sessions: %+v, %v", all, err)
+	}
+}
+
+func TestWorkGoesOnAfterAWorkerWasStopped(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seedMany(b, "%05d", 1500)
+	if err := l.led.AddBuckets(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	stopped := 0
+	for i := range 3 {
+		// The grace of the first is too short to complete anything.
+		w, stop := l.start(func(c *Config) {
+			c.Limits.RequestsPerSecond = 1200
+			c.Grace = time.Duration(i) * 300 * time.Millisecond
+			c.Grace += time.Millisecond
+		})
+		waitFor(t, func() bool { return count(w.metrics.objects.WithLabelValues("batch", "copied")) > 100 })
+		stop()
+		stopped++
+		if all, err := l.led.Sessions(t.Context()); err != nil || len(all) != 0 {
+			t.Errorf("sessions after the stop: %+v, %v", all, err)
+		}
+	}
+	l.start(nil)
+	l.copiedAll()
+	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+		t.Errorf("after %d stops: %s", stopped, diff)
+	}
+	if all, _ := l.led.Buckets(t.Context()); all[0].Listed.Objects != 1500 {
+		t.Errorf("listed %d of 1500", all[0].Listed.Objects)
+	}
+}
+
+func TestLimitsAreKept(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	for i := range 4 {
+		l.seed(ledger.Source, b, fmt.Sprint(i), bytes.Repeat([]byte("x"), 1<<20))
+	}
+	w, _ := l.start(func(c *Config) { c.Limits = Limits{BytesPerSecond: 2 << 20, RequestsPerSecond: 200} })
+	began := time.Now()
+	l.copyAll(b)
+	// 4 MiB at 2 MiB/s, of which a quarter of a second goes at once.
+	if took := time.Since(began); took < 1500*time.Millisecond || took > time.Minute {
+		t.Errorf("took %s", took)
+	}
+	if n := count(w.metrics.bytes.WithLabelValues("batch")); n != 4<<20 {
+		t.Errorf("counted %v bytes", n)
+	}
+}

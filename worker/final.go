@@ -1,0 +1,127 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// final is the right to do the one request that makes a copy visible: the PUT,
+// the DELETE, or the CompleteMultipartUpload.
+type final struct {
+	// ctx ends before the right does.
+	ctx    context.Context //nolint:containedctx // handed out with the right
+	cancel context.CancelFunc
+	// locked: clients may write the follower too, and wait while we do.
+	locked bool
+	// etag is what the follower holds, "" when nothing; only known when locked.
+	etag  string
+	leave func()
+}
+
+func (f *final) end() {
+	f.cancel()
+	if f.leave != nil {
+		f.leave()
+		f.leave = nil
+	}
+}
+
+// beginUnseen gives the right without a look at the follower. It waits for
+// nobody: while the route is Steady nothing but this claim writes the follower;
+// otherwise the object is locked for ttl, of which a third is kept for a
+// request that is on its way when ctx ends.
+// ledger.ErrClaimLost: a client was first, or the session may be thought dead.
+func (w *Worker) beginUnseen(ctx context.Context, c ledger.Claim, ttl time.Duration) (*final, error) {
+	if !w.alive() || w.member.ID() != c.Session {
+		return nil, ledger.ErrClaimLost
+	}
+	if w.gate.enter() {
+		fctx, cancel := context.WithTimeout(ctx, w.cfg.MaxInFlight*5/6)
+		return &final{ctx: fctx, cancel: cancel, leave: w.gate.leave}, nil
+	}
+	began := time.Now()
+	if err := w.led.Lock(ctx, c, ttl); err != nil {
+		return nil, err
+	}
+	fctx, cancel := context.WithDeadline(ctx, began.Add(ttl*2/3))
+	return &final{ctx: fctx, cancel: cancel, locked: true}, nil
+}
+
+// beginFinal is beginUnseen with a look at what the follower holds once it is
+// locked.
+func (k *copying) beginFinal(ctx context.Context, ttl time.Duration) (*final, error) {
+	k.watch.Reset(max(stallAfter, ttl))
+	f, err := k.beginUnseen(ctx, k.c, ttl)
+	if err != nil || !f.locked {
+		return f, err
+	}
+	if f.etag, err = k.headFollower(f.ctx); err != nil {
+		f.end()
+		return nil, err
+	}
+	return f, nil
+}
+
+// headFollower returns the ETag of what the follower holds, "" for nothing.
+func (k *copying) headFollower(ctx context.Context) (string, error) {
+	out, err := k.to.api.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &k.dst, Key: &k.key})
+	if s3.Classify(err) == s3.NotFound {
+		return "", nil
+	}
+	if err != nil {
+		return "", k.to.wrap("look at object", err)
+	}
+	return aws.ToString(out.ETag), nil
+}
+
+// conditions returns If-Match and If-None-Match for a write under a lock, as
+// far as the follower's store honours them.
+func (k *copying) conditions(f *final, ifMatch, ifNoneMatch s3.Support) (match, noneMatch *string) {
+	switch {
+	case !f.locked:
+	case f.etag != "" && ifMatch == s3.Yes:
+		match = &f.etag
+	case f.etag == "" && ifNoneMatch == s3.Yes:
+		noneMatch = aws.String("*")
+	}
+	k.fenced = match != nil || noneMatch != nil
+	return match, noneMatch
+}
+
+// errFollowerChanged: the condition of a write did not hold.
+var errFollowerChanged = errors.New("the follower's object changed meanwhile")
+
+// writeFailed turns the error of a final write into what the claim should do.
+// Where the answer is missing the request may still land, with nothing to stop
+// it once the lock is gone: that is either seen to have happened, or noted.
+func (k *copying) writeFailed(ctx context.Context, f *final, etag string, err error) error {
+	if s3.Classify(err) == s3.Precondition {
+		return k.to.wrap("write", errFollowerChanged)
+	}
+	if f.ctx.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+	}
+	_, status := s3.ErrorCode(err)
+	var op *net.OpError
+	unsent := errors.As(err, &op) && op.Op == "dial"
+	if !f.locked || k.fenced || status != 0 || unsent {
+		return k.to.wrap("write", err)
+	}
+	hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.cfg.LockTTL/6)
+	defer cancel()
+	got, herr := k.headFollower(hctx)
+	if herr == nil && got != f.etag && sameETag(got, etag) {
+		return nil
+	}
+	k.unclean(ctx, k.c.To)
+	return k.to.wrap("write", err)
+}

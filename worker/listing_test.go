@@ -1,0 +1,95 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+func TestListingIsSplitBetweenIdleWorkersWithoutHolesOrDoubles(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seedMany(b, "2024-%05d.jpg", 2600)
+	var splits float64
+	first, _ := l.start(func(c *Config) { c.Limits.RequestsPerSecond = 1500 })
+	second, _ := l.start(func(c *Config) { c.Limits.RequestsPerSecond = 1500 })
+	l.copyAll(b)
+	splits = count(first.metrics.splits) + count(second.metrics.splits)
+	if splits == 0 {
+		t.Error("the range was not split though workers had nothing to list")
+	}
+	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+		t.Error(diff)
+	}
+	all, _ := l.led.Buckets(t.Context())
+	if got := all[0]; got.Listed.Objects != 2600 || got.Copied.Objects+got.Skipped.Objects != 2600 {
+		t.Errorf("after %v splits: %+v", splits, got)
+	}
+}
+
+func TestListingThatContradictsItselfIsAnError(t *testing.T) {
+	page := func(truncated bool, keys ...string) string {
+		s := fmt.Sprintf("<ListBucketResult><IsTruncated>%v</IsTruncated>", truncated)
+		for _, k := range keys {
+			s += "<Contents><Key>" + k + "</Key><Size>1</Size></Contents>"
+		}
+		return s + "</ListBucketResult>"
+	}
+	for name, body := range map[string]string{
+		"truncated without progress": page(true),
+		"keys out of order":          page(false, "b", "a"),
+		"key before the start":       page(false, "0"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+				resp := answer(r, http.StatusOK, "")
+				resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+				return resp, nil
+			})
+			w, err := New(Config{Ledger: l.led, Stores: l.worker})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := w.stores[ledger.Source].list(t.Context(), "photos", "a", 1000); !errors.Is(err, errListing) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestFollowerThatCannotBeListedIsNotTakenForEmpty(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seed(ledger.Source, b, "a", []byte("a"))
+	l.seed(ledger.Target, b, "a", []byte("a"))
+	failed := make(chan struct{}, 1000)
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Query().Get("list-type") == "2" {
+			failed <- struct{}{}
+			return answer(r, 403, "AccessDenied"), nil
+		}
+		return nil, nil
+	})
+	l.start(nil)
+	if err := l.led.AddBuckets(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	<-failed
+	<-failed
+	l.faults[ledger.Target].set(nil)
+	l.copiedAll()
+	if all, _ := l.led.Buckets(t.Context()); all[0].Skipped.Objects != 1 || all[0].Copied.Objects != 0 {
+		t.Errorf("%+v", all[0])
+	}
+}

@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// setting is one part of a bucket's configuration.
+type setting struct {
+	name string
+	// read returns what a store has, nil for nothing. It is brought into the
+	// form in which two stores' values can be compared.
+	read func(ctx context.Context, s *store, bucket string) (any, error)
+	// write puts a value; remove makes the store have none. remove may be nil
+	// where "none" can't come back.
+	write  func(ctx context.Context, s *store, bucket string, v any) error
+	remove func(ctx context.Context, s *store, bucket string) error
+	// absent are the error codes by which a store says that it has none.
+	absent []string
+	// later: only read, and put at the end of the migration.
+	later bool
+	// keep: what the follower has already stays.
+	keep bool
+}
+
+// copySettings copies a bucket's configuration and names what the follower
+// could not take. An error means that the bucket should be tried again.
+func (w *Worker) copySettings(ctx context.Context, from, to *store, bucket string) ([]string, error) {
+	var unsupported []string
+	for _, s := range settings {
+		note, err := s.copy(ctx, from, to, bucket)
+		if err != nil {
+			return nil, err
+		}
+		if note != "" {
+			unsupported = append(unsupported, s.name+": "+note)
+		}
+	}
+	return unsupported, nil
+}
+
+func (s setting) copy(ctx context.Context, from, to *store, bucket string) (note string, err error) {
+	src, dst := from.bucket(bucket), to.bucket(bucket)
+	want, err := s.get(ctx, from, src)
+	switch class := s3.Classify(err); {
+	case class == s3.Unsupported:
+		return "", nil // a store without it has none
+	case class == s3.Denied || class == s3.Fatal:
+		return "cannot be read on the " + from.id.String() + " store (" + codeOf(err) + ")", nil
+	case err != nil:
+		return "", from.wrap("read "+s.name, err)
+	}
+	if s.later {
+		if want == nil {
+			return "", nil
+		}
+		return "put at the end of the migration", nil
+	}
+	if p, ok := want.(*string); ok && src != dst {
+		want = renamed(p, src, dst)
+	}
+	have, err := s.get(ctx, to, dst)
+	if err == nil && reflect.DeepEqual(want, have) {
+		return "", nil
+	}
+	if s.keep && have != nil {
+		return "", nil
+	}
+	if want == nil {
+		if err != nil || have == nil || s.remove == nil {
+			return "", nil
+		}
+		return refusal(to, s.name, s.remove(ctx, to, dst))
+	}
+	note, err = refusal(to, s.name, s.write(ctx, to, dst, want))
+	if note != "" || err != nil {
+		return note, err
+	}
+	// Old stores take an unknown subresource for something else and say 200.
+	have, err = s.get(ctx, to, dst)
+	if err == nil && have == nil {
+		return "target accepted it but did not keep it", nil
+	}
+	return "", nil
+}
+
+func (s setting) get(ctx context.Context, st *store, bucket string) (any, error) {
+	v, err := s.read(ctx, st, bucket)
+	if isCode(err, s.absent...) {
+		return nil, nil
+	}
+	return v, err
+}
+
+// refusal tells a store that can't from one that just failed.
+func refusal(to *store, name string, err error) (note string, _ error) {
+	var p partial
+	if errors.As(err, &p) {
+		return string(p), nil
+	}
+	switch s3.Classify(err) {
+	case s3.None:
+		return "", nil
+	case s3.Unsupported:
+		return "target does not support it (" + codeOf(err) + ")", nil
+	case s3.Denied, s3.Fatal, s3.Precondition, s3.NotFound:
+		return "target refuses it (" + codeOf(err) + ")", nil
+	default:
+		return "", to.wrap("write "+name, err)
+	}
+}
+
+func codeOf(err error) string {
+	code, status := s3.ErrorCode(err)
+	if code != "" {
+		return code
+	}
+	if status != 0 {
+		return fmt.Sprintf("HTTP status %d", status)
+	}
+	return "no S3 answer"
+}
+
+// renamed rewrites a bucket's name in a policy's ARNs.
+func renamed(policy *string, src, dst string) *string {
+	p := strings.NewReplacer(
+		":::"+src+`"`, ":::"+dst+`"`,
+		":::"+src+"/", ":::"+dst+"/",
+	).Replace(*policy)
+	return &p
+}
+
+// ApplyLifecycle puts a bucket's lifecycle rules on the follower, which is done
+// at the end so that nothing expires there while it is being copied: from the
+// old main to the new one, unless that has rules of its own by now. It returns
+// why the rules could not be put, "" if they are in place.
+func (w *Worker) ApplyLifecycle(ctx context.Context, bucket string) (string, error) {
+	r, ok := w.member.Route()
+	if !ok {
+		return "", errors.New("no route is known yet")
+	}
+	now := lifecycle
+	now.later, now.keep = false, true
+	return now.copy(ctx, w.stores[r.Main.Other()], w.stores[r.Main], bucket)
+}

@@ -1,0 +1,271 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+func isWrite(r *http.Request, key string) bool {
+	return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+key)
+}
+
+func TestDirtyObjectsReachTheNewMainWhileSwitching(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seed(ledger.Source, b, "gone", []byte("x"))
+	l.start(nil)
+	l.copyAll(b)
+	l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Run: true})
+	l.obeyed()
+	l.put(b, "small", "1", dressed)
+	l.put(b, "medium", strings.Repeat("m", 2<<20))
+	l.put(b, "large", strings.Repeat("l", 12<<20))
+	l.put(b, "parts", "placeholder")
+	l.change(b, "parts", func(*s3.Client) error { l.upload(ledger.Source, b, "parts", 5<<20, 1); return nil })
+	l.delete(b, "gone")
+	l.synced()
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
+	l.obeyed()
+	// And back: the old store is kept in sync by events.
+	l.put(b, "small", "2")
+	l.delete(b, "medium")
+	l.put(b, "born there", "3")
+	l.synced()
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Steady, Sync: true, Run: true})
+	l.obeyed()
+	l.put(b, "later", "4")
+	l.synced()
+	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+		t.Error(diff)
+	}
+	for key, want := range map[string]string{"small": "2", "born there": "3", "later": "4", "large": strings.Repeat("l", 12<<20)} {
+		for _, on := range []ledger.Store{ledger.Source, ledger.Target} {
+			if _, got := l.get(on, b, key); got != want {
+				t.Errorf("%s on %s: %d bytes, want %d", key, on, len(got), len(want))
+			}
+		}
+	}
+}
+
+// A worker is paused between its decision to write and the store, longer than
+// its lock: meanwhile a client writes the same object on the new main.
+func TestClientsWriteSurvivesAWorkerPausedBeyondItsLock(t *testing.T) {
+	for name, c := range map[string]struct {
+		held    string // what the new main holds before
+		content string
+	}{
+		"small, new":  {"", "old"},
+		"small, over": {"older", "old"},
+		"buffered":    {"older", strings.Repeat("o", 1<<20)},
+		"deleted":     {"older", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			const b, key = "photos", "hot"
+			l.bucket(ledger.Source, b)
+			l.bucket(ledger.Target, b)
+			if c.held != "" {
+				l.seed(ledger.Target, b, key, []byte(c.held))
+			}
+			l.start(func(c *Config) { c.LockTTL = 1500 * time.Millisecond })
+			paused, resume := make(chan struct{}), make(chan struct{})
+			var once atomic.Bool
+			zombie := make(chan int, 1)
+			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+				if !isWrite(r, key) && r.Method != http.MethodDelete || once.Swap(true) {
+					return nil, nil
+				}
+				// The network delivers the request late, whatever the sender thinks by then.
+				late := r.Clone(context.WithoutCancel(r.Context()))
+				if r.Body != nil {
+					body, _ := io.ReadAll(r.Body)
+					late.Body = io.NopCloser(strings.NewReader(string(body)))
+				}
+				go func() {
+					close(paused)
+					<-resume
+					resp, err := l.faults[ledger.Target].next.RoundTrip(late)
+					if err == nil {
+						_ = resp.Body.Close()
+						zombie <- resp.StatusCode
+					} else {
+						zombie <- 0
+					}
+				}()
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			})
+			l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Run: true})
+			l.obeyed()
+			if c.content == "" {
+				l.delete(b, key)
+			} else {
+				l.put(b, key, c.content)
+			}
+			<-paused
+			l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
+			l.put(b, key, "the client's")
+			close(resume)
+			if status := <-zombie; status != http.StatusPreconditionFailed {
+				t.Errorf("the late write was answered %d", status)
+			}
+			l.synced()
+			for _, on := range []ledger.Store{ledger.Target, ledger.Source} {
+				if _, got := l.get(on, b, key); got != "the client's" {
+					t.Errorf("%s holds %.20q", on, got)
+				}
+			}
+			if all, err := l.led.Unclean(t.Context()); err != nil || len(all) != 0 {
+				t.Errorf("unclean: %v, %v", all, err)
+			}
+		})
+	}
+}
+
+// Without conditional writes nothing stops a request that arrives late, so the
+// ledger must say that the stores may differ.
+func TestWriteInDoubtWithoutFenceIsAnUncleanEvent(t *testing.T) {
+	l := newLab(t)
+	l.can[ledger.Target].PutIfMatch, l.can[ledger.Target].PutIfNoneMatch = s3.No, s3.No
+	const b, key = "photos", "hot"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	var once atomic.Bool
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if !isWrite(r, key) || once.Swap(true) {
+			return nil, nil
+		}
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	})
+	l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Run: true})
+	l.start(func(c *Config) { c.LockTTL = time.Second })
+	l.obeyed()
+	l.put(b, key, "x")
+	l.synced()
+	all, err := l.led.Unclean(t.Context())
+	if err != nil || len(all) != 1 || !strings.Contains(all[0].Reason, "Target") {
+		t.Errorf("unclean: %+v, %v", all, err)
+	}
+}
+
+func TestBarrierWaitsForWritesWithoutALock(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.start(nil)
+	l.obeyed()
+	under, let := make(chan struct{}), make(chan struct{})
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if isWrite(r, "slow") {
+			close(under)
+			<-let
+		}
+		return nil, nil
+	})
+	l.put(b, "slow", "x")
+	<-under
+	l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Run: true})
+	// Heartbeats go on, but the epoch is not acknowledged.
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		all, err := l.led.Sessions(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatal(all, err)
+		}
+		if all[0].Epoch == l.route.Epoch {
+			t.Fatal("acknowledged while a write without a lock was under way")
+		}
+	}
+	close(let)
+	l.obeyed()
+	l.synced()
+}
+
+// A streamed body is not complete before its last byte, so shutting the gate
+// does not wait for its transfer, and the copy goes on under a lock.
+func TestStreamedCopyInFlightAtTheSwitchTakesALock(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.start(nil)
+	l.obeyed()
+	first, let := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/big") {
+			return nil, nil
+		}
+		resp, err := l.faults[ledger.Source].next.RoundTrip(r)
+		once.Do(func() {
+			resp.Body = &heldBody{ReadCloser: resp.Body, left: 1 << 20, reached: first, let: let}
+		})
+		return resp, err
+	})
+	l.put(b, "big", strings.Repeat("b", 3<<20))
+	<-first
+	l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Run: true})
+	l.obeyed()
+	close(let)
+	l.synced()
+	if _, got := l.get(ledger.Target, b, "big"); len(got) != 3<<20 {
+		t.Errorf("big has %d bytes", len(got))
+	}
+}
+
+type heldBody struct {
+	io.ReadCloser
+	left         int
+	reached, let chan struct{}
+}
+
+func (h *heldBody) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	if h.left > 0 {
+		if h.left -= n; h.left <= 0 {
+			close(h.reached)
+			<-h.let
+		}
+	}
+	return n, err
+}
+
+func TestUploadsLeftOnTheOldMainAreReportedAndAborted(t *testing.T) {
+	for name, policy := range map[string]DanglingPolicy{"wait": Wait, "abort": Abort} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			const b = "photos"
+			l.bucket(ledger.Source, b)
+			for i := range 3 {
+				if _, err := l.stores[ledger.Source].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{
+					Bucket: aws.String(b), Key: aws.String(fmt.Sprint("film ", i))}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l.start(func(c *Config) { c.Dangling = Dangling{Policy: policy} })
+			l.copyAll(b)
+			l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
+			want := map[DanglingPolicy]int64{Wait: 3, Abort: 0}[policy]
+			waitFor(t, func() bool {
+				d, err := l.led.Dangling(t.Context())
+				return err == nil && d.Epoch == l.route.Epoch && d.Uploads == want && (want == 0 || !d.Oldest.IsZero())
+			})
+		})
+	}
+}
