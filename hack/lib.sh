@@ -1,6 +1,7 @@
 # lib.sh: what the scripts in hack/ share. Source it: . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
+shopt -s inherit_errexit # $(...) stops at an error too
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BIN=${CROSSFADE_BIN:-$ROOT/bin}
 CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/crossfade
@@ -49,14 +50,14 @@ go_tool() {
       flock 9 # a second caller waits here and then finds the binary
       if [ ! -x "$out" ]; then
         say "building $name ($time on two idle cores, once per version)"
-        SECONDS=0
-        cd "$module"
+        began=$SECONDS
+        cd "$module" || exit
         CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
-          go build -trimpath -buildvcs=false -ldflags='-s -w' "$@" -o "$out.$$" "$package" >&2
+          go build -trimpath -buildvcs=false -ldflags='-s -w' "$@" -o "$out.$$" "$package" >&2 || die "building $name failed"
         mv -f "$out.$$" "$out"
-        say "built $name in ${SECONDS} s"
+        say "built $name in $((SECONDS - began)) s"
       fi
-    ) 9>"$CACHE/$name.lock"
+    ) 9>"$CACHE/$name.lock" || return
   fi
   printf '%s\n' "$out"
 }
@@ -69,7 +70,7 @@ debian() {
   has apt-get || die "$command is needed: install it (Debian packages: $*)"
   [ "$(id -u)" = 0 ] || die "$command is needed; as root: apt-get install --no-install-recommends $*"
   say "installing Debian packages: $* (under a minute)"
-  # maintainer scripts must not start daemons: tests start their own
+  # RUNLEVEL=1 keeps packages from starting their daemons: tests start their own
   local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q -o DPkg::Lock::Timeout=400)
   local install=(install -y --no-install-recommends "$@")
   "${apt[@]}" "${install[@]}" >"$(apt_log)" 2>&1 ||

@@ -98,7 +98,7 @@ func patience(err error, cfg Config) (wait, limit time.Duration, reason string) 
 	case errors.Is(err, ledger.ErrFenced):
 		return 20 * time.Millisecond, cfg.MaxInFlight, "fenced"
 	case ledgerLost(err):
-		return jitter(20*time.Millisecond, 100*time.Millisecond), ledgerWait + cfg.LedgerGrace, "ledger"
+		return jitter(20*time.Millisecond, 100*time.Millisecond), cfg.LedgerWait, "ledger"
 	}
 	return 0, 0, ""
 }

@@ -40,7 +40,8 @@ func (p *Proxy) serve(rw http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		return
 	}
-	if r.Context().Err() != nil && !w.wrote() {
+	var known *s3.Error
+	if r.Context().Err() != nil && !w.wrote() && !errors.As(err, &known) {
 		w.status = statusClientGone
 		// To return would be to answer 200.
 		panic(http.ErrAbortHandler)

@@ -59,6 +59,7 @@ func onExit(f func()) {
 
 func TestMain(m *testing.M) {
 	_ = os.Unsetenv("AWS_CA_BUNDLE")
+	redis.SetLogger(silent{})
 	var err error
 	if sharedDir, err = os.MkdirTemp("", "crossfade-proxy-"); err != nil {
 		panic(err)
@@ -115,7 +116,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	r.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: s3.NewRequestID()})
 	cfg := Config{
 		Ledger: r.ledger, Instance: "test", StateDir: t.TempDir(),
-		Heartbeat: 20 * time.Millisecond, MaxInFlight: 4 * time.Second, LedgerGrace: 100 * time.Millisecond,
+		Heartbeat: 20 * time.Millisecond, MaxInFlight: 4 * time.Second, LedgerGrace: 100 * time.Millisecond, LedgerWait: 3 * time.Second,
 		StartGrace: 200 * time.Millisecond, DrainTimeout: 2 * time.Second,
 	}
 	for i, e := range ends {
@@ -324,3 +325,8 @@ func newRedis(t *testing.T) *ledgertest.Server {
 	t.Helper()
 	return ledgertest.New(t)
 }
+
+// silent keeps go-redis from writing to the test's output when Redis is killed.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}

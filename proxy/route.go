@@ -69,12 +69,9 @@ func ledgerLost(err error) bool {
 	return errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrNoRoute)
 }
 
-// ledgerWait bounds how long a request that can't do without the ledger waits for it.
-const ledgerWait = 10 * time.Second
-
 // ask calls the ledger for a read, and again while it is out of reach.
 func (p *Proxy) ask(ctx context.Context, call string, f func(context.Context) error) error {
-	limit := time.Now().Add(ledgerWait)
+	limit := time.Now().Add(p.cfg.LedgerWait)
 	for {
 		c, cancel := context.WithTimeout(ctx, callTimeout)
 		done := p.metrics.ledgerCall(call)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,7 @@ const (
 type settlement struct {
 	verb    verb
 	intents []ledger.Intent
-	done    chan struct{} // closed once settled; nil: nobody waits
+	done    chan error // told once settled; nil: nobody waits
 }
 
 // settler settles intents. Many requests share one flush, and what Redis can't
@@ -57,15 +58,17 @@ func (s *settler) settle(v verb, intents []ledger.Intent) {
 }
 
 // settleNow commits intents before it returns, or fails with SlowDown: then
-// they are still queued.
+// they are still queued, or were settled as never made.
 func (s *settler) settleNow(ctx context.Context, intents []ledger.Intent, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	done := make(chan struct{})
+	done := make(chan error, 1)
 	s.put(settlement{verb: commit, intents: intents, done: done})
 	select {
-	case <-done:
-		return nil
+	case err := <-done:
+		if err == nil {
+			return nil
+		}
 	case <-ctx.Done():
 	case <-s.ended:
 	}
@@ -118,28 +121,45 @@ func (s *settler) flush(ctx context.Context, batch []settlement) {
 	for _, x := range batch {
 		intents[x.verb] = append(intents[x.verb], x.intents...)
 	}
+	var gone map[string]bool
 	for v, list := range intents {
-		if len(list) > 0 && !s.try(ctx, verb(v), list) {
+		if len(list) == 0 {
+			continue
+		}
+		lost, ok := s.try(ctx, verb(v), list)
+		if !ok {
 			return
+		}
+		if verb(v) == commit {
+			gone = lost
 		}
 	}
 	for _, x := range batch {
-		if x.done != nil {
-			close(x.done)
+		if x.done == nil {
+			continue
 		}
+		var err error
+		for _, in := range x.intents {
+			if gone[in.ID] {
+				err = ledger.ErrSettled
+			}
+		}
+		x.done <- err
 	}
 	s.pending.Add(-int64(len(batch)))
 }
 
-// try repeats until the ledger has settled the intents; each repetition is harmless.
-func (s *settler) try(ctx context.Context, v verb, intents []ledger.Intent) bool {
+// try repeats until the ledger has settled the intents; each repetition is
+// harmless. It returns the ids of commits that came after the intent had been
+// settled as never made, and false when ctx ended first.
+func (s *settler) try(ctx context.Context, v verb, intents []ledger.Intent) (gone map[string]bool, ok bool) {
 	told := false
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, cancel := context.WithTimeout(ctx, 2*callTimeout)
 		var err error
 		switch v {
 		case commit:
-			err = s.ledger.Commit(c, intents...)
+			gone, err = s.commit(c, intents)
 		case abort:
 			err = s.ledger.Abort(c, intents...)
 		default:
@@ -147,16 +167,31 @@ func (s *settler) try(ctx context.Context, v verb, intents []ledger.Intent) bool
 		}
 		cancel()
 		if err == nil {
-			return true
+			return gone, true
 		}
 		if !told {
 			told = true
 			s.log.Info("intents can't be settled now; trying on", "intents", len(intents), "error", err.Error())
 		}
 		if pause(ctx, jitter(wait/2, wait)) != nil {
-			return false
+			return nil, false
 		}
 	}
+}
+
+func (s *settler) commit(ctx context.Context, intents []ledger.Intent) (gone map[string]bool, err error) {
+	for i, e := range s.ledger.CommitEach(ctx, intents...) {
+		switch {
+		case errors.Is(e, ledger.ErrSettled):
+			if gone == nil {
+				gone = map[string]bool{}
+			}
+			gone[intents[i].ID] = true
+		case e != nil:
+			err = e
+		}
+	}
+	return gone, err
 }
 
 // drain waits until nothing is pending; false when ctx ended first.

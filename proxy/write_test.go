@@ -226,7 +226,9 @@ func TestChunkedUploads(t *testing.T) {
 	for name, opt := range map[string]func(*awss3.Options){
 		"signed payload":   func(*awss3.Options) {},
 		"trailer checksum": func(o *awss3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported },
-		"unsigned":         func(o *awss3.Options) { o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware) },
+		"unsigned": func(o *awss3.Options) {
+			o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rigOptions{})

@@ -132,11 +132,16 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	return out, nil
 }
 
-// Commit settles writes that took place (2xx). It may be repeated. An intent
-// that was settled by somebody else meanwhile is no error if its store was the
-// newest at Begin; else Commit returns ErrSettled: the write counts as never
-// made, and the client must not be told that it was. One pipeline.
+// Commit settles writes that took place (2xx), see CommitEach.
 func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
+	return errors.Join(l.CommitEach(ctx, intents...)...)
+}
+
+// CommitEach settles writes that took place (2xx) and returns each one's error.
+// It may be repeated. ErrSettled: somebody settled the intent meanwhile as never
+// made; the client must not be told that it was. That cannot happen to an intent
+// whose store was the newest at Begin. One pipeline.
+func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 	calls := make([]call, len(intents))
 	for i, in := range intents {
 		calls[i] = l.call(commitScript, l.prefix(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest))
@@ -147,7 +152,7 @@ func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
 			errs[i] = ErrSettled
 		}
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // Abort drops intents whose writes did not take place (a definite 4xx). One pipeline.

@@ -567,3 +567,33 @@ func TestDestroyRemovesEveryKeyOfThisMigrationOnly(t *testing.T) {
 		t.Error("the other migration's keys are gone")
 	}
 }
+
+func TestCommitAfterTheIntentWasSettledAsNeverMade(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	src := Source
+	in := f.begin(object, BeginOptions{Store: &src})
+	if _, err := f.Bury(f.ctx, "p1", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Commit(f.ctx, in); !errors.Is(err, ErrSettled) {
+		t.Fatalf("a write that nobody will see was acknowledged: %v", err)
+	}
+	// A commit whose answer was lost may be repeated.
+	in, err := f.Begin(f.ctx, "p2", object, BeginOptions{})
+	f.ok(err)
+	f.ok(f.Commit(f.ctx, in))
+	f.ok(f.Commit(f.ctx, in))
+}
+
+func TestConditionalWriteKeepsTheOtherStoreWaiting(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	in := f.begin(object, BeginOptions{InSync: true})
+	f.route(switched)
+	if _, err := f.Begin(f.ctx, "p2", object, BeginOptions{}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("a write on the new main overtook a conditional one on the old: %v", err)
+	}
+	f.ok(f.Abort(f.ctx, in))
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+}

@@ -143,6 +143,9 @@ local function settle(session, id)
   if r.n == x then
     wrote(r, x, b)
   else
+    -- Whoever comes to commit it after all is told.
+    redis.call('SADD', P .. 'gone:' .. session, id)
+    redis.call('EXPIRE', P .. 'gone:' .. session, 86400)
     touch(r)
     save(r)
     enqueue(r, NOW)
