@@ -195,7 +195,7 @@ func TestKubectlGetShowsWhatMatters(t *testing.T) {
 	cfg := rest.CopyConfig(restConfig)
 	hc, err := rest.HTTPClientFor(cfg)
 	w.Expect(err).NotTo(gomega.HaveOccurred())
-	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, cfg.Host+"/apis/crossfade.io/v1alpha1/namespaces/"+w.ns+"/migrations", nil)
+	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, strings.TrimSuffix(cfg.Host, "/")+"/apis/crossfade.io/v1alpha1/namespaces/"+w.ns+"/migrations", nil)
 	w.Expect(err).NotTo(gomega.HaveOccurred())
 	req.Header.Set("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
 	resp, err := hc.Do(req)

@@ -72,7 +72,7 @@ func TestReportFitsTheBoundsOfTheAPI(t *testing.T) {
 	if len(st.BucketReports) != maxReports {
 		t.Errorf("%d reports", len(st.BucketReports))
 	}
-	if p.Bytes.Copied != 40 || p.Rate.BytesPerSecond.String() != "120560Ki" || st.Lag.Age.Duration != time.Second {
+	if p.Bytes.Copied != 40 || p.Rate.BytesPerSecond.String() != "117Mi" || st.Lag.Age.Duration != time.Second {
 		t.Errorf("bytes %d, rate %s, lag %s", p.Bytes.Copied, p.Rate.BytesPerSecond.String(), st.Lag.Age.Duration)
 	}
 	if d := cmp.Diff(&v1alpha1.Sessions{Proxies: 1, Workers: 1, Behind: []string{"worker w"}}, st.Sessions); d != "" {

@@ -204,5 +204,5 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 // jitter keeps many Migrations from being looked at in step.
 func jitter(d time.Duration) time.Duration {
 	d = max(d, soonest)
-	return d + time.Duration(rand.Int64N(int64(d)/5)) //nolint:gosec // not a secret
+	return d + time.Duration(rand.Int64N(int64(d)/5))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/config"
@@ -54,7 +56,12 @@ func runTests(m *testing.M) int {
 	defer func() { _ = env.Stop() }()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	mgr, err := NewManager(cfg, Options{
+	restricted, err := withRights(ctx, env, cfg)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "set up rights:", err)
+		return 1
+	}
+	mgr, err := NewManager(restricted, Options{
 		Images: Images{Crossfade: "crossfade:test", Redis: "valkey:test"}, Redis: RedisOptions{StorageSize: resource.MustParse("1Gi")},
 		MetricsAddress: "0", ProbeAddress: "0", Open: engines.open, Log: logr.Discard(),
 	})
@@ -78,13 +85,48 @@ func runTests(m *testing.M) int {
 	return code
 }
 
+// withRights is the configuration of a user that may do what the generated role
+// grants, and no more: a right that is missing fails tests.
+func withRights(ctx context.Context, env *envtest.Environment, admin *rest.Config) (*rest.Config, error) {
+	role := &rbacv1.ClusterRole{}
+	b, err := os.ReadFile(filepath.Join("..", "config", "rbac", "role.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	if err := yaml.Unmarshal(b, role); err != nil {
+		return nil, err
+	}
+	c, err := client.New(admin, client.Options{Scheme: Scheme()})
+	if err != nil {
+		return nil, err
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "manager"}},
+	}
+	for _, obj := range []client.Object{role, binding} {
+		if err := c.Create(ctx, obj); err != nil {
+			return nil, err
+		}
+	}
+	user, err := env.AddUser(envtest.User{Name: "manager"}, admin)
+	if err != nil {
+		return nil, err
+	}
+	return user.Config(), nil
+}
+
 // fakeEngines stand in for ledgers and stores, which the packages below test.
 type fakeEngines struct {
 	mu sync.Mutex
 	m  map[string]*fakeEngine
 }
 
-func (f *fakeEngines) open(m *v1alpha1.Migration, secrets config.Secrets, _ func() time.Time) (*Backend, error) {
+func (f *fakeEngines) open(m *v1alpha1.Migration, secrets config.Secrets, now func() time.Time) (*Backend, error) {
+	if m.Annotations["engine"] == "real" {
+		return Open(m, secrets, now)
+	}
 	e := f.of(m.Namespace)
 	e.mu.Lock()
 	defer e.mu.Unlock()

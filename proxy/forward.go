@@ -64,7 +64,7 @@ func (q *request) copyBody(resp *http.Response) error {
 	}
 	q.copying.Store(true)
 	defer q.copying.Store(false)
-	buf := buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	buf := buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer buffers.Put(buf)
 	_, err := io.CopyBuffer(q.w, resp.Body, *buf)
 	return err

@@ -32,7 +32,7 @@ func (r *rig) listV2(c *s3.Client, in awss3.ListObjectsV2Input, between func()) 
 		for _, p := range page.CommonPrefixes {
 			names = append(names, unquote(*p.Prefix, page.EncodingType))
 		}
-		if n := int32(len(names)); page.KeyCount == nil || *page.KeyCount != n { //nolint:gosec // small
+		if n := int32(len(names)); page.KeyCount == nil || *page.KeyCount != n {
 			r.Errorf("KeyCount %v for %d items", page.KeyCount, n)
 		}
 		slices.Sort(names)

@@ -134,7 +134,7 @@ func New(cfg Config) (*Proxy, error) {
 	var err error
 	for i, s := range cfg.Stores {
 		if p.upstream[i], err = newUpstream(s); err != nil {
-			return nil, fmt.Errorf("proxy: %s: %w", ledger.Store(i), err) //nolint:gosec // two stores
+			return nil, fmt.Errorf("proxy: %s: %w", ledger.Store(i), err)
 		}
 	}
 	p.names = [2]map[string]string{cfg.BucketNames, {}}

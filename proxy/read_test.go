@@ -139,7 +139,7 @@ func TestPresignedGet(t *testing.T) {
 		&awss3.GetObjectInput{Bucket: &r.bucket, Key: &key, ResponseContentType: aws.String("text/y")}, awss3.WithPresignExpires(time.Minute))
 	r.must(err)
 	get := func(u string) (int, string) {
-		resp, err := http.Get(u) //nolint:gosec,noctx // a test's own URL
+		resp, err := http.Get(u) //nolint:noctx // a test's own URL
 		r.must(err)
 		_ = resp.Body.Close()
 		return resp.StatusCode, resp.Header.Get("Content-Type")
@@ -162,14 +162,14 @@ func TestStrangersAreRefused(t *testing.T) {
 	r.put(r.client, "k", "v")
 	before := r.hooks[0].calls.Load()
 	for _, path := range []string{"/" + r.bucket + "/k", "/" + r.bucket, "/"} {
-		resp, err := http.Get(r.url + path) //nolint:gosec,noctx // a test's own URL
+		resp, err := http.Get(r.url + path) //nolint:noctx // a test's own URL
 		r.must(err)
 		_ = resp.Body.Close()
 		if resp.StatusCode != 403 {
 			t.Errorf("%s: %d", path, resp.StatusCode)
 		}
 	}
-	resp, err := http.PostForm(r.url+"/"+r.bucket, url.Values{"key": {"k"}}) //nolint:gosec,noctx // a test's own URL
+	resp, err := http.PostForm(r.url+"/"+r.bucket, url.Values{"key": {"k"}}) //nolint:noctx // a test's own URL
 	r.must(err)
 	_ = resp.Body.Close()
 	if resp.StatusCode != 501 && resp.StatusCode != 403 {

@@ -106,8 +106,8 @@ func patience(err error, cfg Config) (wait, limit time.Duration, reason string) 
 // tryBegin asks the ledger once. The call outlives the client, so that its
 // outcome is known.
 func (p *Proxy) tryBegin(ctx context.Context, bucket string, keys []string, opt ledger.BeginOptions) ([]ledger.Intent, error) {
-	if p.member.Contact().IsZero() {
-		// Not registered yet: nobody would settle our intents if we died.
+	if p.member.ID() == "" {
+		// Not registered: nobody would settle our intents if we died.
 		p.down.Store(true)
 		return nil, ledger.ErrUnavailable
 	}
@@ -129,6 +129,10 @@ func (p *Proxy) tryBegin(ctx context.Context, bucket string, keys []string, opt 
 		p.metrics.intents.WithLabelValues("begun").Add(float64(len(intents)))
 	case ledgerLost(err):
 		p.down.Store(true)
+		// Only the answer may be lost: what was begun must not stay open.
+		if len(intents) > 0 && intents[0].ID != "" {
+			p.settler.settle(abort, intents)
+		}
 		return nil, err
 	}
 	p.answered()
@@ -279,5 +283,5 @@ func verdict(status int) outcome {
 
 // jitter is a random duration in [from, to).
 func jitter(from, to time.Duration) time.Duration {
-	return from + rand.N(to-from) //nolint:gosec // no secret
+	return from + rand.N(to-from)
 }

@@ -130,6 +130,26 @@ func TestWriteThatWasNotNewestIsRecordedBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+func TestWriteThatWasSettledMeanwhileIsNotAcknowledged(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	dirtyOn(r, "k")
+	session := r.proxy.Member().ID()
+	r.hooks[ledger.Target].set(func(req *http.Request, next next) (*http.Response, error) {
+		// The process sleeps here; it is declared dead, and its intents are settled.
+		r.eventually("buried", func() bool {
+			done, err := r.ledger.Bury(t.Context(), session, 0)
+			return err == nil && done
+		})
+		return next(req)
+	})
+	if resp := r.raw(http.MethodPut, "/"+r.bucket+"/k", "lost", nil); resp.StatusCode != 503 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	if got := r.get(r.client, "k"); got != "newest" {
+		t.Errorf("read %q", got)
+	}
+}
+
 func TestWriteIsNotSentWhenTheProcessWasAsleep(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	c, err := r.proxy.begin(t.Context(), r.bucket, []string{"k"}, ledger.BeginOptions{})

@@ -188,7 +188,7 @@ func (q *request) mainStore() (ledger.Store, error) {
 // lastStore names the store that the request was sent to last.
 func (q *request) lastStore() string {
 	if n := q.store.Load(); n > 0 {
-		return ledger.Store(n - 1).String() //nolint:gosec // two stores
+		return ledger.Store(n - 1).String()
 	}
 	return "none"
 }

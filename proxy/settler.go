@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,82 +117,85 @@ func (s *settler) gather(first settlement) []settlement {
 	return batch
 }
 
+// flush settles a batch: commits, then aborts, then doubts, each in one pipeline.
 func (s *settler) flush(ctx context.Context, batch []settlement) {
-	var intents [verbs][]ledger.Intent
-	for _, x := range batch {
-		intents[x.verb] = append(intents[x.verb], x.intents...)
-	}
-	var gone map[string]bool
-	for v, list := range intents {
-		if len(list) == 0 {
-			continue
-		}
-		lost, ok := s.try(ctx, verb(v), list)
-		if !ok {
-			return
-		}
-		if verb(v) == commit {
-			gone = lost
-		}
-	}
-	for _, x := range batch {
-		if x.done == nil {
-			continue
-		}
-		var err error
-		for _, in := range x.intents {
-			if gone[in.ID] {
-				err = ledger.ErrSettled
+	failed := make([]error, len(batch))
+	for v := range verbs {
+		var intents []ledger.Intent
+		var owner []int
+		for i, x := range batch {
+			if x.verb == v {
+				intents = append(intents, x.intents...)
+				owner = append(owner, slices.Repeat([]int{i}, len(x.intents))...)
 			}
 		}
-		x.done <- err
+		if len(intents) == 0 {
+			continue
+		}
+		if !s.try(ctx, v, intents, func(i int) { failed[owner[i]] = errSettled }) {
+			return
+		}
+	}
+	for i, x := range batch {
+		if x.done != nil {
+			x.done <- failed[i]
+		}
 	}
 	s.pending.Add(-int64(len(batch)))
 }
 
+var errSettled = s3.ErrSlowDown.With("The write took too long to be recorded. Please try again.")
+
 // try repeats until the ledger has settled the intents; each repetition is
-// harmless. It returns the ids of commits that came after the intent had been
-// settled as never made, and false when ctx ended first.
-func (s *settler) try(ctx context.Context, v verb, intents []ledger.Intent) (gone map[string]bool, ok bool) {
+// harmless. refused is called for those that were settled as never made.
+func (s *settler) try(ctx context.Context, v verb, intents []ledger.Intent, refused func(i int)) bool {
+	index := make([]int, len(intents))
+	for i := range index {
+		index[i] = i
+	}
 	told := false
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		c, cancel := context.WithTimeout(ctx, 2*callTimeout)
-		var err error
-		switch v {
-		case commit:
-			gone, err = s.commit(c, intents)
-		case abort:
-			err = s.ledger.Abort(c, intents...)
-		default:
-			err = s.ledger.Doubt(c, s.maxInFlight, intents...)
+		errs := s.call(ctx, v, intents)
+		var left []ledger.Intent
+		var leftIndex []int
+		var last error
+		for i, err := range errs {
+			switch {
+			case err == nil:
+			case errors.Is(err, ledger.ErrSettled):
+				refused(index[i])
+			default:
+				left, leftIndex, last = append(left, intents[i]), append(leftIndex, index[i]), err
+			}
 		}
-		cancel()
-		if err == nil {
-			return gone, true
+		if len(left) == 0 {
+			return true
 		}
+		intents, index = left, leftIndex
 		if !told {
 			told = true
-			s.log.Info("intents can't be settled now; trying on", "intents", len(intents), "error", err.Error())
+			s.log.Info("intents can't be settled now; trying on", "intents", len(intents), "error", last.Error())
 		}
 		if pause(ctx, jitter(wait/2, wait)) != nil {
-			return nil, false
+			return false
 		}
 	}
 }
 
-func (s *settler) commit(ctx context.Context, intents []ledger.Intent) (gone map[string]bool, err error) {
-	for i, e := range s.ledger.CommitEach(ctx, intents...) {
-		switch {
-		case errors.Is(e, ledger.ErrSettled):
-			if gone == nil {
-				gone = map[string]bool{}
-			}
-			gone[intents[i].ID] = true
-		case e != nil:
-			err = e
-		}
+// call asks the ledger once and returns each intent's error.
+func (s *settler) call(ctx context.Context, v verb, intents []ledger.Intent) []error {
+	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
+	defer cancel()
+	var err error
+	switch v {
+	case commit:
+		return s.ledger.CommitEach(ctx, intents...)
+	case abort:
+		err = s.ledger.Abort(ctx, intents...)
+	default:
+		err = s.ledger.Doubt(ctx, s.maxInFlight, intents...)
 	}
-	return gone, err
+	return slices.Repeat([]error{err}, len(intents))
 }
 
 // drain waits until nothing is pending; false when ctx ended first.

@@ -8,7 +8,7 @@ import (
 
 // MigrationSpec says what to move and how.
 //
-// +kubebuilder:validation:XValidation:rule="url(self.source.endpoint).getHost().lowerAscii() != url(self.target.endpoint).getHost().lowerAscii() || self.source.region != self.target.region || (has(self.buckets) && self.buckets.all(b, has(b.targetName) && b.targetName != b.name))",message="spec.source and spec.target are the same store: give spec.target another endpoint, or list spec.buckets and give each one a different targetName"
+// +kubebuilder:validation:XValidation:rule="!self.source.endpoint.contains('//') || !self.target.endpoint.contains('//') || self.source.endpoint.lowerAscii().split('/')[2] != self.target.endpoint.lowerAscii().split('/')[2] || self.source.region != self.target.region || (has(self.buckets) && self.buckets.all(b, has(b.targetName) && b.targetName != b.name))",message="spec.source and spec.target are the same store: give spec.target another endpoint, or list spec.buckets and give each one a different targetName"
 type MigrationSpec struct {
 	// source is the store that the buckets live on before the migration.
 	// Its endpoint and region cannot change once the migration has started.

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -46,6 +47,7 @@ func Command() *cobra.Command {
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	redis.SetLogger(quietRedis{})
 	err := Command().ExecuteContext(ctx)
 	if err == nil || errors.Is(err, context.Canceled) {
 		return 0
@@ -54,9 +56,14 @@ func Main() int {
 	return 1
 }
 
+// quietRedis drops go-redis' own log: outages are told once, by who suffers.
+type quietRedis struct{}
+
+func (quietRedis) Printf(context.Context, string, ...any) {}
+
 func newLogger(verbosity int) logr.Logger {
 	cfg := zap.NewProductionConfig()
-	cfg.Level = zap.NewAtomicLevelAt(zapcore.Level(-verbosity)) //nolint:gosec // a small flag
+	cfg.Level = zap.NewAtomicLevelAt(zapcore.Level(-verbosity))
 	cfg.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	cfg.Sampling = nil
 	cfg.DisableStacktrace = true

@@ -178,7 +178,7 @@ func (lo *local) openRedis(ctx context.Context) (redis.UniversalClient, func(), 
 	spec := lo.m.config().Migration.Spec.Redis
 	switch {
 	case lo.f.redis != "":
-		return redis.NewClient(&redis.Options{Addr: lo.f.redis, DisableIdentity: true}), func() {}, nil
+		return redis.NewClient(&redis.Options{Addr: lo.f.redis, DisableIdentity: true, MaxRetries: -1}), func() {}, nil
 	case spec != nil:
 		rdb, err := config.OpenRedis(spec, lo.m.secrets())
 		return rdb, func() {}, err

@@ -76,7 +76,7 @@ type stateFile struct {
 
 func openState(path string) (*stateFile, error) {
 	s := &stateFile{path: path}
-	b, err := os.ReadFile(path) //nolint:gosec // our own state
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -145,7 +145,7 @@ func localSwitchCommand() *cobra.Command {
 // editSwitch replaces spec.switch in the text, so that comments stay, and
 // checks that what comes out means that.
 func editSwitch(file, line string) error {
-	b, err := os.ReadFile(file) //nolint:gosec // the user's own file
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func startRedis(ctx context.Context, dir string) (redis.UniversalClient, func(),
 		return nil, nil, err
 	}
 	socket, log := filepath.Join(sockets, "redis.sock"), filepath.Join(dir, "redis.log")
-	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--dir", dir, "--save", "", //nolint:gosec // from PATH
+	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--dir", dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "everysec", "--logfile", log, "--daemonize", "no", "--maxmemory-policy", "noeviction")
 	// Ctrl-C is for us: Redis must outlive the proxy's last commits.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -39,7 +39,7 @@ func startRedis(ctx context.Context, dir string) (redis.UniversalClient, func(),
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, DisableIdentity: true})
+	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, DisableIdentity: true, MaxRetries: -1})
 	stop := func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
@@ -48,7 +48,7 @@ func startRedis(ctx context.Context, dir string) (redis.UniversalClient, func(),
 			_ = cmd.Process.Kill()
 			<-exited
 		}
-		_ = os.RemoveAll(sockets)
+		_ = os.RemoveAll(sockets) // in the system's temporary directory
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -102,7 +102,7 @@ func picture(st *v1alpha1.MigrationStatus) []string {
 		}
 	}
 	if st.Lag != nil {
-		lines = append(lines, fmt.Sprintf("%d objects behind, the oldest for %s", st.Lag.Objects, st.Lag.Age.Duration.Round(100*time.Millisecond)))
+		lines = append(lines, fmt.Sprintf("%d objects behind, the oldest for %s", st.Lag.Objects, st.Lag.Age.Round(100*time.Millisecond)))
 	}
 	if w := waitsFor(st); w != "" {
 		lines = append(lines, w)

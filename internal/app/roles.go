@@ -154,7 +154,9 @@ func runProxy(ctx context.Context, p *proxy.Proxy, clients, probes *http.Server)
 		return serve(gctx, clients, drainGrace)
 	})
 	g.Go(func() error { return p.Run(served) })
-	g.Go(func() error { return serve(served, probes, time.Second) })
+	if probes != nil {
+		g.Go(func() error { return serve(served, probes, time.Second) })
+	}
 	return ignoreClosed(g.Wait())
 }
 

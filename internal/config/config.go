@@ -32,7 +32,7 @@ type Config struct {
 // Load reads the manifest at path: YAML or JSON, one Migration and any number of
 // Secrets. Unknown fields are errors.
 func Load(path string) (*Config, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // the user's own file
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}

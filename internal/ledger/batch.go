@@ -28,8 +28,8 @@ func decodeItems(s string) ([]BatchItem, error) {
 		if w <= 0 || n > uint64(len(b)-w) {
 			return "", false
 		}
-		t := string(b[w : w+int(n)]) //nolint:gosec // bounded by len(b)
-		b = b[w+int(n):]             //nolint:gosec // as above
+		t := string(b[w : w+int(n)])
+		b = b[w+int(n):]
 		return t, true
 	}
 	var out []BatchItem

@@ -31,7 +31,7 @@ func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]
 	var out []Claim
 	first := 0
 	if l.shards > 1 {
-		first = int(intentID.Add(1) % uint64(l.shards)) //nolint:gosec // shards is small
+		first = int(intentID.Add(1) % uint64(l.shards))
 	}
 	for i := range l.shards {
 		if len(out) >= limit {

@@ -48,17 +48,19 @@ type Change struct {
 var intentID atomic.Uint64
 
 // Begin stores the intent of one write and says where it goes. Errors:
-// ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync.
+// ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync. With
+// ErrUnavailable the intent may have been stored and only the answer lost: it is
+// returned, fit for nothing but Abort, which the caller owes it.
 func (l *Ledger) Begin(ctx context.Context, session string, o Object, opt BeginOptions) (Intent, error) {
 	in, err := l.beginShard(ctx, session, o.Bucket, []string{o.Key}, opt)
-	if err != nil {
+	if len(in) == 0 {
 		return Intent{}, err
 	}
-	return in[0], nil
+	return in[0], err
 }
 
 // BeginMany stores the intents of writes to many keys of a bucket: all, or none
-// when it returns an error. Shards may be at different epochs for a moment, so
+// when it returns an error; what it could not take back, the caller must Abort. Shards may be at different epochs for a moment, so
 // the intents may name different stores.
 func (l *Ledger) BeginMany(ctx context.Context, session, bucket string, keys []string, opt BeginOptions) ([]Intent, error) {
 	byShard := map[int][]int{}
@@ -75,8 +77,9 @@ func (l *Ledger) BeginMany(ctx context.Context, session, bucket string, keys []s
 		}
 		in, err := l.beginShard(ctx, session, bucket, part, opt)
 		if err != nil {
-			if len(begun) > 0 {
-				err = errors.Join(err, l.Abort(context.WithoutCancel(ctx), begun...))
+			begun = append(begun, in...)
+			if len(begun) > 0 && l.Abort(context.WithoutCancel(ctx), begun...) != nil {
+				return begun, err
 			}
 			return nil, err
 		}
@@ -105,6 +108,13 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	}
 	began := time.Now()
 	v, err := l.run(ctx, l.call(beginScript, l.prefix(Object{bucket, keys[0]}), args...))
+	if errors.Is(err, ErrUnavailable) {
+		lost := make([]Intent, len(keys))
+		for i, k := range keys {
+			lost[i] = Intent{ID: ids[i], Session: session, Object: Object{bucket, k}, Began: began}
+		}
+		return lost, err
+	}
 	if err != nil {
 		return nil, err
 	}

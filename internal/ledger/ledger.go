@@ -138,5 +138,5 @@ func (l *Ledger) shardOf(o Object) int {
 	_, _ = h.Write([]byte(o.Bucket))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(o.Key))
-	return int(h.Sum32() % uint32(l.shards)) //nolint:gosec // shards is small
+	return int(h.Sum32() % uint32(l.shards))
 }

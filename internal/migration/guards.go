@@ -65,7 +65,7 @@ var guards = []struct {
 	{GuardStores, func(f facts, _ SwitchRequest) string {
 		for s, st := range f.in.Stores {
 			if !st.Reachable {
-				return fmt.Sprintf("the %s is not reachable: %s", strings.ToLower(ledger.Store(s).String()), st.Problem) //nolint:gosec // two stores
+				return fmt.Sprintf("the %s is not reachable: %s", strings.ToLower(ledger.Store(s).String()), st.Problem)
 			}
 		}
 		return ""

@@ -42,7 +42,7 @@ func (e *Engine) report(ctx context.Context, f facts, out *Output) {
 	case out.Phase == CatchingUp || out.Phase == SwitchStarted || out.Phase == SwitchDone:
 		p.Percent = 100
 	case p.Listed.Objects > 0:
-		p.Percent = int32(min(99, 100*done/p.Listed.Objects)) //nolint:gosec // at most 99
+		p.Percent = int32(min(99, 100*done/p.Listed.Objects))
 	}
 	p.ObjectsPerSecond, p.BytesPerSecond = e.rates.add(e.Now(), done, p.Copied.Bytes+p.Skipped.Bytes)
 	if left := p.Listed.Objects - done; out.Phase == Copying && left > 0 && p.ObjectsPerSecond > 0 {

@@ -150,11 +150,11 @@ func (s *Stores) look(i int, known map[string]string, done chan struct{}) {
 // to once, in a scratch bucket or, where none can be made, in a bucket of the
 // migration.
 func (s *Stores) ask(i int, look *Look) error {
-	if ledger.Store(i) == ledger.Source || len(look.Capabilities) > 0 { //nolint:gosec // two stores
+	if ledger.Store(i) == ledger.Source || len(look.Capabilities) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 		defer cancel()
 		bucket := s.opt.Bucket[i]
-		if ledger.Store(i) == ledger.Target { //nolint:gosec // two stores
+		if ledger.Store(i) == ledger.Target {
 			bucket = "" // it may not exist there yet
 		}
 		found, err := s.check(ctx, s.clients[i], bucket)
@@ -231,4 +231,4 @@ func (s *Stores) Close() {
 	}
 }
 
-func lower(i int) string { return strings.ToLower(ledger.Store(i).String()) } //nolint:gosec // two stores
+func lower(i int) string { return strings.ToLower(ledger.Store(i).String()) }

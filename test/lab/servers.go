@@ -102,7 +102,7 @@ func StartRGW(ctx context.Context, root, dir, host, access, secret string) (func
 		return nil, Endpoint{}, err
 	}
 	stop := func() {
-		_ = exec.Command(filepath.Join(root, "hack/rgw/stop.sh"), state).Run() //nolint:gosec // our own script
+		_ = exec.Command(filepath.Join(root, "hack/rgw/stop.sh"), state).Run()
 		_ = os.RemoveAll(state)
 	}
 	_, e, err := startOnFreePort(host, func(port int) (*Process, Endpoint, error) {

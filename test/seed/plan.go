@@ -24,6 +24,7 @@ type Config struct {
 	Multipart    int      `json:"multipart"`  // large objects in all
 	OddKeys      bool     `json:"oddKeys"`    // a set of them in each bucket
 	PosixKeys    bool     `json:"posixKeys"`  // only what a store on a file system takes
+	OddParts     int64    `json:"oddParts"`   // bytes a part of every third large object, if not 0
 	Features     Features `json:"features"`   // what objects and buckets carry
 	Conc         int      `json:"concurrent"` // requests at a time
 }
@@ -80,9 +81,8 @@ func (c Config) BucketNames() []string {
 
 const mib = 1 << 20
 
-// partSizes are those that common clients use: 5 MiB, 8 MiB, and one that no
-// default has.
-var partSizes = []int64{5 * mib, 8 * mib, 6*mib + 123}
+// partSizes are those that common clients use.
+var partSizes = []int64{5 * mib, 8 * mib, 6 * mib}
 
 // Plan returns every object that Run writes, ordered by bucket and key.
 func (c Config) Plan() []Object {
@@ -98,6 +98,9 @@ func (c Config) Plan() []Object {
 	}
 	for i := range c.Multipart {
 		part := partSizes[i%len(partSizes)]
+		if i%3 == 2 && c.OddParts > 0 {
+			part = c.OddParts
+		}
 		size := part*int64(1+r.IntN(3)) + r.Int64N(part) + 1 // the last part is uneven
 		if i%4 == 3 {
 			size = part * 2 // and now and then it is not
@@ -108,10 +111,12 @@ func (c Config) Plan() []Object {
 		for _, b := range buckets {
 			for _, k := range OddKeys(c.PosixKeys) {
 				o := Object{Bucket: b, Key: k.Name, Size: 1 + r.Int64N(2000)}
+				o = c.dress(r, o)
 				if k.Empty {
-					o.Size = 0
+					// Stores on a file system have directories for markers, of this type.
+					o.Size, o.Header = 0, Header{ContentType: "application/x-directory"}
 				}
-				plan = append(plan, c.dress(r, o))
+				plan = append(plan, o)
 			}
 		}
 	}

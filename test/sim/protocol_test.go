@@ -389,7 +389,7 @@ func (w *world) managing() int {
 }
 
 func (w *world) ask() {
-	r := migration.DefaultRequest(ledger.Store(w.rng.IntN(2))) //nolint:gosec // two stores
+	r := migration.DefaultRequest(ledger.Store(w.rng.IntN(2)))
 	if w.quiet || w.in.State.Route.State == ledger.Steady {
 		r.To = w.in.State.Route.Main.Other()
 	}
@@ -484,7 +484,7 @@ func (w *world) sweep() {
 
 func play(t *testing.T, rdb *redis.Client, seed uint64) {
 	must(rdb.FlushAll(t.Context()).Err())
-	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), ctx: t.Context(), now: time.UnixMilli(1_700_000_000_000), //nolint:gosec // a seeded simulation
+	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), ctx: t.Context(), now: time.UnixMilli(1_700_000_000_000),
 		stores: [2]map[string]string{{}, {}}, open: map[int]porcupine.Operation{}, pending: map[string]int{}, ops: 150}
 	clock := func() time.Time { return w.now }
 	w.l = ledger.New(ledger.Options{Redis: rdb, Migration: "sim", Now: clock, Shards: 1 + w.rng.IntN(2)})
@@ -573,6 +573,6 @@ func TestProtocolHistoriesAreLinearizable(t *testing.T) {
 		return
 	}
 	for i := range *histories {
-		play(t, rdb, uint64(i)+1) //nolint:gosec // small
+		play(t, rdb, uint64(i)+1)
 	}
 }

@@ -115,9 +115,10 @@ func (r *Run) page(l listing, token string) (p page) {
 		}
 		contents, prefixes, encoding = out.Contents, out.CommonPrefixes, out.EncodingType
 		if aws.ToBool(out.IsTruncated) {
-			p.next = decode(aws.ToString(out.NextMarker), encoding)
-			if p.next == "" && len(contents) > 0 {
-				p.next = decode(aws.ToString(contents[len(contents)-1].Key), encoding)
+			p.next = aws.ToString(out.NextMarker)
+			// Ceph's gateway encodes keys, but not this one: the last entry says the same.
+			if all := merge(contents, prefixes, encoding); len(all) > 0 && (p.next == "" || encoding != "") {
+				p.next = all[len(all)-1].name
 			}
 			if p.next == "" {
 				return fmt.Errorf("truncated, but without a marker")

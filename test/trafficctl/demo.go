@@ -29,7 +29,8 @@ type platform interface {
 	kill(ctx context.Context, role string) error
 	// remove deletes the migration and checks that it leaves nothing behind.
 	remove(ctx context.Context) error
-	ledgerBytes(ctx context.Context) int64
+	// redisBytes is the memory that Redis uses, and has used at most; 0 if unknown.
+	redisBytes(ctx context.Context) (used, peak int64)
 }
 
 // demo is a whole migration with everything that it takes.
@@ -49,6 +50,7 @@ type demo struct {
 	stops          []func()
 	began          time.Time
 	out            demoReport
+	emptyRedis     int64 // what it uses without a ledger
 }
 
 func demoCommand() *cobra.Command {
@@ -190,7 +192,8 @@ func (d *demo) migrate(ctx context.Context, clients *traffic.Run) error {
 	}
 	d.out.note(st)
 	d.out.CaughtUp = time.Since(d.began)
-	d.out.LedgerBytes = d.platform.ledgerBytes(ctx)
+	held, peak := d.platform.redisBytes(ctx)
+	d.out.LedgerBytes, d.out.LedgerPeak = held-d.emptyRedis, peak-d.emptyRedis
 	d.say("Caught up: %d objects and %.1f MiB copied", st.Progress.Objects.Copied, mib(st.Progress.Bytes.Copied))
 	if err := d.faults(ctx, "proxy", "manager", "redis", "worker"); err != nil {
 		return err
@@ -230,7 +233,7 @@ func (d *demo) switchTo(ctx context.Context, clients *traffic.Run, store, during
 		return err
 	}
 	st, err := d.await(ctx, 5*time.Minute, "the switch", func(s *status) bool {
-		return s.Phase == "SwitchDone" && s.is("Switched") == (store == "Target")
+		return s.Route.Main == store && s.Route.State == "Steady" && (store == "Source" || s.Phase == "SwitchDone")
 	})
 	if err != nil {
 		return err

@@ -148,21 +148,15 @@ func (p *kubePlatform) explain() {
 	}
 }
 
-// ledgerBytes asks the operator's Redis in its pod; 0 when it does not say.
-func (p *kubePlatform) ledgerBytes(ctx context.Context) int64 {
+// redisBytes asks the operator's Redis in its pod.
+func (p *kubePlatform) redisBytes(ctx context.Context) (used, peak int64) {
 	pod, err := p.kubectl(ctx, nil, "get", "pods", "-l", ours("redis"), "-o", "jsonpath={.items[0].metadata.name}")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	out, _ := p.kubectl(ctx, nil, "exec", string(pod), "--", "sh", "-c",
 		`read -r _ password </etc/redis/redis.conf; REDISCLI_AUTH=$password redis-cli info memory`)
-	for _, line := range strings.Fields(string(out)) {
-		var n int64
-		if _, err := fmt.Sscanf(line, "used_memory:%d", &n); err == nil {
-			return n
-		}
-	}
-	return 0
+	return memoryOf(string(out))
 }
 
 func (p *kubePlatform) kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
@@ -178,7 +172,7 @@ func (p *kubePlatform) command(ctx context.Context, stdin []byte, name string, a
 			break
 		}
 	}
-	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // a tool of the checkout
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

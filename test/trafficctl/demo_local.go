@@ -42,6 +42,7 @@ func (p *localPlatform) start(ctx context.Context) (lab.Endpoint, error) {
 		return proxy, err
 	}
 	p.stops = append(p.stops, func() { server.Stop(2 * time.Second) })
+	p.emptyRedis, _ = p.redisBytes(ctx)
 	port, err := lab.FreePort("127.0.0.1")
 	if err != nil {
 		return proxy, err
@@ -90,13 +91,13 @@ func (p *localPlatform) status(context.Context) (*status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &status{}
-	return s, json.Unmarshal(data, s)
+	var m struct{ Status status }
+	return &m.Status, json.Unmarshal(data, &m)
 }
 
 func (p *localPlatform) switchTo(ctx context.Context, store string) error {
 	p.say("Run: crossfade local switch -f migration.yaml --to %s", store)
-	out, err := exec.CommandContext(ctx, p.binary, "local", "switch", "-f", p.manifest, "--to", store).CombinedOutput() //nolint:gosec // our own binary
+	out, err := exec.CommandContext(ctx, p.binary, "local", "switch", "-f", p.manifest, "--to", store).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("crossfade local switch: %w: %s", err, out)
 	}
@@ -137,15 +138,21 @@ func (p *localPlatform) explain() {
 	}
 }
 
-// ledgerBytes returns Redis' used_memory, or 0 when it does not say.
-func (p *localPlatform) ledgerBytes(ctx context.Context) int64 {
+func (p *localPlatform) redisBytes(ctx context.Context) (used, peak int64) {
 	c := redis.NewClient(&redis.Options{Addr: p.redis, DisableIdentity: true})
 	defer func() { _ = c.Close() }()
-	info, err := c.InfoMap(ctx, "memory").Result()
+	info, err := c.Info(ctx, "memory").Result()
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	var n int64
-	_, _ = fmt.Sscan(info["Memory"]["used_memory"], &n)
-	return n
+	return memoryOf(info)
+}
+
+// memoryOf reads what INFO memory says.
+func memoryOf(info string) (used, peak int64) {
+	for _, line := range strings.Fields(info) {
+		_, _ = fmt.Sscanf(line, "used_memory:%d", &used)
+		_, _ = fmt.Sscanf(line, "used_memory_peak:%d", &peak)
+	}
+	return used, peak
 }

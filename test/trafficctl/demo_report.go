@@ -17,7 +17,8 @@ type demoReport struct {
 	CaughtUp       time.Duration  `json:"caughtUpAfter"` // since the demo began
 	SwitchAsked    time.Duration  `json:"switchAskedToDone"`
 	SwitchDuration time.Duration  `json:"switchDuration"` // from the first write to the new store to SwitchDone
-	LedgerBytes    int64          `json:"redisUsedMemory"`
+	LedgerBytes    int64          `json:"ledgerBytes"` // in Redis, when the target had caught up
+	LedgerPeak     int64          `json:"ledgerPeak"`  // at most until then
 	Traffic        traffic.Report `json:"traffic"`
 	Compare        compare.Report `json:"compare"`
 }
@@ -44,7 +45,7 @@ func (d *demo) judge(ctx context.Context, clients *traffic.Run) error {
 	d.out.Traffic = clients.VerifyAt("target", d.target, rename)
 	d.say("Comparing both stores in full")
 	var err error
-	d.out.Compare, err = compare.Run(ctx, compare.Config{A: d.source, B: d.target, NameA: "source", NameB: "target", Buckets: d.pairs()})
+	d.out.Compare, err = compare.Run(ctx, compare.Config{A: d.source, B: d.target, NameA: "source", NameB: "target", Buckets: d.pairs(), Concurrent: 16})
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,8 @@ func (d *demo) print() error {
 	if err := d.out.Traffic.Write(os.Stdout); err != nil {
 		return err
 	}
-	fmt.Printf("\nmoved %d objects, %.1f MiB; Redis held %.1f MiB when the target had caught up\n", d.out.Objects, mib(d.out.Bytes), mib(d.out.LedgerBytes))
+	fmt.Printf("\nmoved %d objects, %.1f MiB; ledger in Redis: %.2f MiB when caught up, %.2f MiB at most until then\n",
+		d.out.Objects, mib(d.out.Bytes), mib(d.out.LedgerBytes), mib(d.out.LedgerPeak))
 	fmt.Printf("switch: %s from asking to SwitchDone, %s of them with writes on the new store already\n",
 		d.out.SwitchAsked.Round(10*time.Millisecond), d.out.SwitchDuration.Round(10*time.Millisecond))
 	fmt.Printf("source and target: %s", d.out.Compare)

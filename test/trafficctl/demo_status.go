@@ -9,6 +9,10 @@ import (
 // status is what the demo needs of a Migration's status.
 type status struct {
 	Phase      string `json:"phase"`
+	Route struct {
+		Epoch       int64
+		Main, State string
+	} `json:"route"`
 	Conditions []struct {
 		Type, Status, Reason, Message string
 	} `json:"conditions"`

@@ -61,7 +61,7 @@ func readJSON(path string, v any) error {
 	if path == "-" {
 		data, err = io.ReadAll(os.Stdin)
 	} else {
-		data, err = os.ReadFile(path) //nolint:gosec // the user's own file
+		data, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return err

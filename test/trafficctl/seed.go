@@ -20,6 +20,7 @@ func seedCommand() *cobra.Command {
 	fs.IntVar(&cfg.Objects, "objects", 2000, "number of small objects")
 	fs.Int64Var(&cfg.MaxSmall, "max-small", 64<<10, "bytes of the largest of them")
 	fs.IntVar(&cfg.Multipart, "multipart", 4, "number of large multipart objects")
+	fs.Int64Var(&cfg.OddParts, "odd-parts", 0, "bytes a part of every third of them; 0: usual sizes only")
 	fs.BoolVar(&cfg.OddKeys, "odd-keys", true, "add odd keys to each bucket")
 	fs.BoolVar(&cfg.PosixKeys, "posix-keys", true, "of these only what a store on a file system takes")
 	fs.StringVar(&features, "features", "tags,cors,policy,bucketTags", "of tags, objectACL, cors, policy, lifecycle, bucketTags, versioning")

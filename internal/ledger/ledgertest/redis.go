@@ -41,7 +41,7 @@ func Start(dir string) (*Server, error) {
 func (s *Server) Restart() error {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	log := filepath.Join(s.Dir, "redis.log")
-	s.cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--save", "", //nolint:gosec // a test's own server
+	s.cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "no", "--logfile", log, "--daemonize", "no")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -54,7 +54,7 @@ func (s *Server) Restart() error {
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-s.done:
-			b, _ := os.ReadFile(log) //nolint:gosec // our own log
+			b, _ := os.ReadFile(log)
 			return fmt.Errorf("redis-server ended on port %s: %s", strconv.Quote(port), b)
 		default:
 		}

@@ -28,11 +28,13 @@ local out = {'OK', EPOCH, MAIN, route[3], route[4], route[5], route[6], route[7]
 for j, r in ipairs(records) do
   local id = ARGV[4 + 2 * j]
   if j > 1 then r = load(bucket, r.key) end -- the same key may be named twice
-  r['i' .. x] = r['i' .. x] + 1
-  if insync == '1' then r['k' .. x] = r['k' .. x] + 1 end
-  redis.call('HINCRBY', P .. 'cnt', 'i' .. x, 1)
-  save(r)
-  redis.call('HSET', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id)
+  -- A call that was repeated by the network counts once.
+  if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then
+    r['i' .. x] = r['i' .. x] + 1
+    if insync == '1' then r['k' .. x] = r['k' .. x] + 1 end
+    redis.call('HINCRBY', P .. 'cnt', 'i' .. x, 1)
+    save(r)
+  end
   out[#out + 1] = x
   out[#out + 1] = r.n == x and '1' or '0'
   out[#out + 1] = seq
