@@ -17,8 +17,8 @@ type demoReport struct {
 	CaughtUp       time.Duration  `json:"caughtUpAfter"` // since the demo began
 	SwitchAsked    time.Duration  `json:"switchAskedToDone"`
 	SwitchDuration time.Duration  `json:"switchDuration"` // from the first write to the new store to SwitchDone
-	LedgerBytes    int64          `json:"ledgerBytes"` // in Redis, when the target had caught up
-	LedgerPeak     int64          `json:"ledgerPeak"`  // at most until then
+	LedgerBytes    int64          `json:"ledgerBytes"`    // in Redis, when the target had caught up
+	LedgerPeak     int64          `json:"ledgerPeak"`     // at most until then
 	Traffic        traffic.Report `json:"traffic"`
 	Compare        compare.Report `json:"compare"`
 }

@@ -8,7 +8,7 @@ import (
 
 // status is what the demo needs of a Migration's status.
 type status struct {
-	Phase      string `json:"phase"`
+	Phase string `json:"phase"`
 	Route struct {
 		Epoch       int64
 		Main, State string
