@@ -61,11 +61,19 @@ func (w *Worker) drain(ctx context.Context, r ledger.Route) error {
 	if err != nil {
 		return err
 	}
+	policy := Dangling{Policy: Wait}
+	if w.cfg.Dangling != nil {
+		policy = w.cfg.Dangling()
+	}
+	looked, err := w.led.Clock(ctx)
+	if err != nil {
+		return err
+	}
 	var total int64
 	var oldest time.Time
 	for _, b := range buckets {
-		if w.cfg.Dangling.Policy == Abort {
-			if err := w.abortDangling(ctx, old, b.Name, w.cfg.Dangling.After, before); err != nil {
+		if policy.Policy == Abort {
+			if err := w.abortDangling(ctx, old, b.Name, policy.After, before); err != nil {
 				return err
 			}
 		}
@@ -81,7 +89,7 @@ func (w *Worker) drain(ctx context.Context, r ledger.Route) error {
 			return err
 		}
 	}
-	return w.led.ReportDangling(ctx, r.Epoch, total, oldest)
+	return w.led.ReportDangling(ctx, looked, r.Epoch, total, oldest)
 }
 
 // switchSkew is how far the clocks of a store and of the workers may be apart.

@@ -258,7 +258,7 @@ func TestUploadsLeftOnTheOldMainAreReportedAndAborted(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			l.start(func(c *Config) { c.Dangling = Dangling{Policy: policy} })
+			l.start(func(c *Config) { c.Dangling = func() Dangling { return Dangling{Policy: policy} } })
 			l.copyAll(b)
 			l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
 			want := map[DanglingPolicy]int64{Wait: 3, Abort: 0}[policy]

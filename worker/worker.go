@@ -54,9 +54,11 @@ type Config struct {
 	Grace time.Duration
 	// Heartbeat is the interval of the session's heartbeats; 500 ms.
 	Heartbeat time.Duration
-	Dangling  Dangling
-	Log       logr.Logger
-	Registry  prometheus.Registerer
+	// Dangling says how the drain deals with multipart uploads; it is asked each
+	// time, for it may change while the worker runs. Nil waits.
+	Dangling func() Dangling
+	Log      logr.Logger
+	Registry prometheus.Registerer
 }
 
 // Worker copies. New makes one, Run runs it.

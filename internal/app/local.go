@@ -115,7 +115,7 @@ func (lo *local) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := newWorker(c, lo.m.secrets(), lo.ledger, host, lo.log.WithName("worker"), reg)
+	w, err := newWorker(c, lo.m.secrets(), lo.ledger, host, danglingPolicy(lo.m.config), lo.log.WithName("worker"), reg)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -82,7 +83,7 @@ func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instan
 	return proxy.New(cfg)
 }
 
-func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance string, log logr.Logger, reg prometheus.Registerer) (*worker.Worker, error) {
+func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance string, dangling func() worker.Dangling, log logr.Logger, reg prometheus.Registerer) (*worker.Worker, error) {
 	endpoints, err := config.Stores(c.Migration, secrets)
 	if err != nil {
 		return nil, err
@@ -90,15 +91,12 @@ func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, insta
 	cfg := worker.Config{
 		Ledger: l, Instance: instance, BucketNames: config.TargetNames(c.Migration),
 		Concurrency: int(c.Migration.Spec.Worker.Concurrency), Log: log, Registry: reg,
-		Dangling: worker.Dangling{Policy: worker.Wait},
+		Dangling: dangling,
 	}
 	for i, e := range endpoints {
 		if cfg.Stores[i], err = s3.NewClient(e); err != nil {
 			return nil, err
 		}
-	}
-	if after, ok := config.AbortUploadsAfter(&c.Migration.Spec); ok {
-		cfg.Dangling = worker.Dangling{Policy: worker.Abort, After: after}
 	}
 	if lim := c.Migration.Spec.Worker.Limits; lim != nil {
 		if q := lim.BytesPerSecond; q != nil {
@@ -109,6 +107,16 @@ func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, insta
 		}
 	}
 	return worker.New(cfg)
+}
+
+// danglingPolicy follows the manifest's spec.switch.danglingUploads.
+func danglingPolicy(current func() *config.Config) func() worker.Dangling {
+	return func() worker.Dangling {
+		if after, ok := config.AbortUploadsAfter(&current().Migration.Spec); ok {
+			return worker.Dangling{Policy: worker.Abort, After: after}
+		}
+		return worker.Dangling{Policy: worker.Wait}
+	}
 }
 
 // clientServer serves S3 clients: no timeout bounds a body, only its headers.
@@ -173,7 +181,11 @@ func workerCommand(log func() logr.Logger) *cobra.Command {
 				return err
 			}
 			reg := newRegistry()
-			w, err := newWorker(c, secrets, l, f.instance, log().WithName("worker"), reg)
+			var current atomic.Pointer[config.Config]
+			current.Store(c)
+			go config.Watch(cmd.Context(), f.config, 5*time.Second, func(c *config.Config) { current.Store(c) },
+				func(err error) { log().Error(err, "the changed manifest is not used") })
+			w, err := newWorker(c, secrets, l, f.instance, danglingPolicy(current.Load), log().WithName("worker"), reg)
 			if err != nil {
 				return err
 			}

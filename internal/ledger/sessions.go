@@ -67,6 +67,9 @@ func (l *Ledger) Sessions(ctx context.Context) ([]Session, error) {
 	return out, nil
 }
 
+// Clock returns Redis' time, to the millisecond or better.
+func (l *Ledger) Clock(ctx context.Context) (time.Time, error) { return l.clock(ctx) }
+
 func (l *Ledger) clock(ctx context.Context) (time.Time, error) {
 	if l.now != nil {
 		return l.now(), nil

@@ -30,6 +30,8 @@ type Stats struct {
 	MinEpoch, MaxEpoch int64
 	// Pending counts tasks in the queues: buckets, ranges, batches.
 	PendingBuckets, PendingRanges, PendingBatches int64
+	// Now is Redis' clock when it was counted.
+	Now time.Time
 	// Tick is the last heartbeat of any session, by Redis' clock; it only grows.
 	Tick time.Time
 }
@@ -68,6 +70,7 @@ func (l *Ledger) Stats(ctx context.Context) (Stats, error) {
 		s.Uploads += number(a[10])
 		now = number(a[11])
 	}
+	s.Now = millis(now)
 	if oldest > 0 {
 		s.Oldest = time.Duration(now-oldest) * time.Millisecond
 	}
@@ -147,22 +150,20 @@ func (l *Ledger) Unclean(ctx context.Context) ([]UncleanEvent, error) {
 type Dangling struct {
 	Uploads int64
 	Oldest  time.Time
-	// At is when they looked, by Redis' clock; Epoch is the route they looked under.
+	// At is when they began to look, by Redis' clock; Epoch is the route they
+	// looked under.
 	At    time.Time
 	Epoch int64
 }
 
-// ReportDangling stores what a worker found while it obeyed a route's epoch.
-func (l *Ledger) ReportDangling(ctx context.Context, epoch, uploads int64, oldest time.Time) error {
-	now, err := l.clock(ctx)
-	if err != nil {
-		return err
-	}
+// ReportDangling stores what a worker found while it obeyed a route's epoch;
+// looked is the Clock from before it began to look.
+func (l *Ledger) ReportDangling(ctx context.Context, looked time.Time, epoch, uploads int64, oldest time.Time) error {
 	old := int64(0)
 	if !oldest.IsZero() {
 		old = oldest.UnixMilli()
 	}
-	return wrap("report dangling", l.rdb.HSet(ctx, l.global()+"dangling", "n", uploads, "oldest", old, "at", now.UnixMilli(), "epoch", epoch).Err())
+	return wrap("report dangling", l.rdb.HSet(ctx, l.global()+"dangling", "n", uploads, "oldest", old, "at", looked.UnixMilli(), "epoch", epoch).Err())
 }
 
 // Dangling returns the last report.

@@ -10,8 +10,8 @@ import (
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
 
-// Engine drives one migration's ledger. It keeps nothing that matters: what a
-// new one needs is in Input.State and in the ledger.
+// Engine drives one migration's ledger, from one goroutine. It keeps nothing
+// that matters: what a new one needs is in Input.State and in the ledger.
 type Engine struct {
 	Ledger *ledger.Ledger
 	// ListBuckets lists the source's buckets; it is asked when the spec names none.
@@ -19,6 +19,10 @@ type Engine struct {
 	Now         func() time.Time
 
 	rates rates
+	quiet struct {
+		epoch int64
+		since time.Time
+	}
 }
 
 const (

@@ -126,7 +126,7 @@ func (w *world) ask(to ledger.Store) *SwitchRequest {
 
 func (w *world) dangling(n int64) {
 	w.t.Helper()
-	if err := w.e.Ledger.ReportDangling(w.ctx, w.out.State.Route.Epoch, n, w.now); err != nil {
+	if err := w.e.Ledger.ReportDangling(w.ctx, w.now, w.out.State.Route.Epoch, n, w.now); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -191,6 +191,21 @@ func TestLifeOfAMigration(t *testing.T) {
 	if w.step(); !strings.Contains(w.cond(CondSwitched).Message, "multipart uploads") {
 		t.Fatalf("%+v", w.cond(CondSwitched))
 	}
+	// A look from before the last request on the old store ended is no proof.
+	create, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), ledger.Object{Bucket: "b", Key: "u"}, ledger.BeginOptions{Store: new(ledger.Store)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.step()
+	w.dangling(0)
+	if err := w.e.Ledger.Abort(w.ctx, create); err != nil {
+		t.Fatal(err)
+	}
+	w.beat()
+	if w.step(); w.out.Phase != SwitchStarted {
+		t.Fatal("done without a look at the upload that was just created")
+	}
+	w.now = w.now.Add(time.Second)
 	w.dangling(0)
 	w.beat()
 	w.step()
@@ -328,8 +343,10 @@ func TestSwitchBackHalfWay(t *testing.T) {
 		t.Fatal("done while the target holds the newest version of an object")
 	}
 	w.drain()
-	w.dangling(0)
 	w.beat()
+	w.step()
+	w.now = w.now.Add(time.Second)
+	w.dangling(0)
 	if w.step(); w.out.Phase != CatchingUp {
 		t.Fatalf("%s %+v", w.out.Phase, w.cond(CondSwitched))
 	}

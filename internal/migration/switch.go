@@ -104,7 +104,9 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 		w = append(w, "writes still under way on the old store")
 	}
 	switch {
-	case d.Epoch < r.Epoch || d.At.IsZero() || f.stats.Tick.Sub(d.At) > danglingFresh:
+	// A request that creates an upload holds an intent open: only a look that
+	// began when there was none any more has seen every upload.
+	case d.Epoch < r.Epoch || !d.At.After(e.quietSince(r.Epoch, f.stats, old)) || f.stats.Now.Sub(d.At) > danglingFresh:
 		w = append(w, "a worker's look at multipart uploads on the old store")
 	case d.Uploads > 0:
 		w = append(w, "multipart uploads begun before the switch")
@@ -122,4 +124,13 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 		return err
 	}
 	return e.Ledger.ClearUploads(ctx)
+}
+
+// quietSince returns since when, by the ledger's clock, no request is under way
+// on the old store; the present, if there is one or if nobody has looked before.
+func (e *Engine) quietSince(epoch int64, s ledger.Stats, old ledger.Store) time.Time {
+	if e.quiet.epoch != epoch || s.Intents[old] > 0 {
+		e.quiet.epoch, e.quiet.since = epoch, s.Now
+	}
+	return e.quiet.since
 }

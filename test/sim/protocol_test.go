@@ -442,7 +442,7 @@ func (w *world) manage() {
 		w.log("route %+v", out.State.Route)
 	}
 	if out.State.Route.State == ledger.Switched {
-		must(w.l.ReportDangling(w.ctx, out.State.Route.Epoch, 0, time.Time{}))
+		must(w.l.ReportDangling(w.ctx, w.now, out.State.Route.Epoch, 0, time.Time{}))
 	}
 }
 
