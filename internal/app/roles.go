@@ -125,7 +125,7 @@ func clientServer(addr string, h http.Handler) *http.Server {
 }
 
 // drainGrace is how long requests under way may take when a proxy ends.
-const drainGrace = 25 * time.Second
+const drainGrace = 90 * time.Second
 
 func proxyCommand(log func() logr.Logger) *cobra.Command {
 	var f roleFlags
