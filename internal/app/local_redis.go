@@ -37,8 +37,9 @@ func startRedis(ctx context.Context, dir string) (redis.UniversalClient, func(),
 	if err := cmd.Start(); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("start redis-server: %w", err), os.RemoveAll(sockets))
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	exited := make(chan struct{})
+	var ended error
+	go func() { ended = cmd.Wait(); close(exited) }()
 	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, DisableIdentity: true, MaxRetries: -1})
 	stop := func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -57,10 +58,9 @@ func startRedis(ctx context.Context, dir string) (redis.UniversalClient, func(),
 			return rdb, stop, nil
 		}
 		select {
-		case err := <-exited:
-			exited <- err
+		case <-exited:
 			stop()
-			return nil, nil, fmt.Errorf("redis-server ended: see %s: %w", log, err)
+			return nil, nil, fmt.Errorf("redis-server ended: see %s: %w", log, ended)
 		case <-ctx.Done():
 			stop()
 			return nil, nil, ctx.Err()

@@ -24,9 +24,6 @@ func newKeyspace(regs []*register) *keyspace {
 	return k
 }
 
-// find returns the register of a key, or nil.
-func (k *keyspace) find(bucket, key string) *register { return k.index[bucket+"/"+key] }
-
 // within returns the registers whose key has the prefix, ordered.
 func (k *keyspace) within(bucket, prefix string) []*register {
 	all := k.buckets[bucket]

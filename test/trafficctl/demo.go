@@ -29,7 +29,7 @@ type platform interface {
 	kill(ctx context.Context, role string) error
 	// remove deletes the migration and checks that it leaves nothing behind.
 	remove(ctx context.Context) error
-	// redisBytes is the memory that Redis uses, and has used at most; 0 if unknown.
+	// redisBytes is the memory that the ledger takes in Redis, now and at most; 0 if unknown.
 	redisBytes(ctx context.Context) (used, peak int64)
 }
 
@@ -50,7 +50,6 @@ type demo struct {
 	stops          []func()
 	began          time.Time
 	out            demoReport
-	emptyRedis     int64 // what it uses without a ledger
 }
 
 func demoCommand() *cobra.Command {
@@ -192,8 +191,7 @@ func (d *demo) migrate(ctx context.Context, clients *traffic.Run) error {
 	}
 	d.out.note(st)
 	d.out.CaughtUp = time.Since(d.began)
-	held, peak := d.platform.redisBytes(ctx)
-	d.out.LedgerBytes, d.out.LedgerPeak = held-d.emptyRedis, peak-d.emptyRedis
+	d.out.LedgerBytes, d.out.LedgerPeak = d.platform.redisBytes(ctx)
 	d.say("Caught up: %d objects and %.1f MiB copied", st.Progress.Objects.Copied, mib(st.Progress.Bytes.Copied))
 	if err := d.faults(ctx, "proxy", "manager", "redis", "worker"); err != nil {
 		return err

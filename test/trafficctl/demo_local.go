@@ -42,7 +42,6 @@ func (p *localPlatform) start(ctx context.Context) (lab.Endpoint, error) {
 		return proxy, err
 	}
 	p.stops = append(p.stops, func() { server.Stop(2 * time.Second) })
-	p.emptyRedis, _ = p.redisBytes(ctx)
 	port, err := lab.FreePort("127.0.0.1")
 	if err != nil {
 		return proxy, err
@@ -148,11 +147,13 @@ func (p *localPlatform) redisBytes(ctx context.Context) (used, peak int64) {
 	return memoryOf(info)
 }
 
-// memoryOf reads what INFO memory says.
+// memoryOf reads from INFO memory what data takes, beyond an empty Redis.
 func memoryOf(info string) (used, peak int64) {
+	var empty int64
 	for _, line := range strings.Fields(info) {
 		_, _ = fmt.Sscanf(line, "used_memory:%d", &used)
 		_, _ = fmt.Sscanf(line, "used_memory_peak:%d", &peak)
+		_, _ = fmt.Sscanf(line, "used_memory_startup:%d", &empty)
 	}
-	return used, peak
+	return used - empty, peak - empty
 }
