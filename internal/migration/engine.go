@@ -177,6 +177,7 @@ func (e *Engine) advance(ctx context.Context, f *facts, out *Output) error {
 	if err := e.start(ctx, f, out); err != nil {
 		return err
 	}
+	f.listed = !st.BucketsListedAt.IsZero()
 	return e.doSwitch(ctx, f, out)
 }
 

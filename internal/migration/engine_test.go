@@ -426,3 +426,19 @@ func TestUnreachableRedisIsToldNotFatal(t *testing.T) {
 		t.Fatal(w.out.Phase)
 	}
 }
+
+func TestUnknownBucketsAreNotCopiedBuckets(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.e.ListBuckets = func(context.Context) ([]string, error) { return nil, errors.New("503") }
+	if err := w.rdb.FlushAll(w.ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.step()
+	w.beat()
+	w.step()
+	w.is(CondBucketsCopied, false, "Copying")
+	if w.out.Phase != Copying {
+		t.Fatal(w.out.Phase)
+	}
+}

@@ -37,6 +37,9 @@ type facts struct {
 	buckets  []ledger.BucketState
 	sessions []ledger.Session
 	unclean  []ledger.UncleanEvent
+	// listed says that the ledger knows which buckets there are: an empty list is
+	// not one that nobody has asked for.
+	listed bool
 }
 
 // guards are pure: each says why the switch may not begin, or "".
@@ -88,9 +91,9 @@ var guards = []struct {
 		}
 		copied, failed := countBuckets(f.buckets)
 		switch {
-		case failed > 0 && copied+failed == len(f.buckets):
+		case f.listed && failed > 0 && copied+failed == len(f.buckets):
 			return "" // NothingFailed speaks
-		case copied < len(f.buckets):
+		case !f.listed || copied < len(f.buckets):
 			return "not every bucket is copied yet"
 		}
 		return ""

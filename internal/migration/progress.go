@@ -16,7 +16,7 @@ func (e *Engine) report(ctx context.Context, f facts, out *Output) {
 	out.Conditions = append(out.Conditions, switchConditions(f, out.WaitingFor, calledOff)...)
 	copied, failed := countBuckets(f.buckets)
 	started := !out.State.StartedAt.IsZero()
-	out.Phase = phaseOf(f.route, started && copied == len(f.buckets), started)
+	out.Phase = phaseOf(f.route, started && f.listed && copied == len(f.buckets), started)
 	out.Dirty, out.Lag = f.stats.Dirty, f.stats.Oldest
 	out.Buckets, out.Sessions, out.UncleanList = f.buckets, f.sessions, f.unclean
 

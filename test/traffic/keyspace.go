@@ -9,14 +9,12 @@ import (
 // keyspace is the set of all keys that the run knows, fixed before it starts.
 type keyspace struct {
 	buckets map[string][]*register // ordered by key
-	index   map[string]*register   // by bucket/key
 }
 
 func newKeyspace(regs []*register) *keyspace {
-	k := &keyspace{buckets: map[string][]*register{}, index: map[string]*register{}}
+	k := &keyspace{buckets: map[string][]*register{}}
 	for _, r := range regs {
 		k.buckets[r.bucket] = append(k.buckets[r.bucket], r)
-		k.index[r.bucket+"/"+r.key] = r
 	}
 	for _, b := range k.buckets {
 		slices.SortFunc(b, func(a, b *register) int { return strings.Compare(a.key, b.key) })
