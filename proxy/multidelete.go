@@ -188,7 +188,7 @@ func (q *request) deleteList() (raw []byte, items []deleteItem, conditional bool
 // concludeEach settles each key by what the result says of it: an intent of a
 // key that was not deleted must not make its store the newest.
 func (c *change) concludeEach(q *request, result []byte) error {
-	failed, err := deleteErrors(result)
+	failed, times, err := deleteErrors(result)
 	if err != nil {
 		c.doubt()
 		return nil //nolint:nilerr // the client gets the store's answer
@@ -197,10 +197,14 @@ func (c *change) concludeEach(q *request, result []byte) error {
 	for _, part := range []*change{&kept, &aborted, &doubted} {
 		part.p, part.store, part.route = c.p, c.store, c.route
 	}
+	named := map[string]int{}
+	for _, in := range c.intents {
+		named[in.Object.Key]++
+	}
 	pick := func(key string) *change {
 		code, bad := failed[key]
 		switch {
-		case !bad:
+		case !bad, times[key] < named[key]: // named more than once, deleted at least once
 			return &kept
 		case codeVerdict(code) == undone:
 			return &aborted
@@ -221,25 +225,27 @@ func (c *change) concludeEach(q *request, result []byte) error {
 	return kept.commit(q.r.Context())
 }
 
-// deleteErrors returns the keys that were not deleted, with the error's code.
-func deleteErrors(result []byte) (map[string]string, error) {
+// deleteErrors returns the keys that were not deleted, with the error's code,
+// and how often each was refused: a request may name a key more than once.
+func deleteErrors(result []byte) (failed map[string]string, times map[string]int, err error) {
 	d, err := parseDocument(bytes.TrimSpace(result))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	failed := map[string]string{}
+	failed, times = map[string]string{}, map[string]int{}
 	for _, e := range d.children {
 		if e.name != "Error" {
 			continue
 		}
 		fields, err := below(d.raw, e)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		key, _ := text(d.raw, fields, "Key")
 		failed[key], _ = text(d.raw, fields, "Code")
+		times[key]++
 	}
-	return failed, nil
+	return failed, times, nil
 }
 
 func bytesPayload(b []byte) *payload {

@@ -72,6 +72,9 @@ func (p *Proxy) beginEach(ctx context.Context, bucket string, keys []string, opt
 				}
 			}
 		}
+		if errors.Is(err, ledger.ErrMoved) {
+			return nil, s3.ErrSlowDown.With("The switch has just ended. Please try again.")
+		}
 		if limit == 0 {
 			return nil, err
 		}
@@ -200,6 +203,10 @@ func (c *change) commit(ctx context.Context) error {
 // mayAnswerFirst says that an intent left behind would be settled as done. A
 // session that was fenced meanwhile may have no intents any more.
 func (c *change) mayAnswerFirst() bool {
+	// The session may be buried after 15 s of silence, unknown to us.
+	if time.Since(c.p.member.Contact()) > 10*time.Second {
+		return false
+	}
 	session := c.p.member.ID()
 	for _, in := range c.intents {
 		if !in.Newest || in.Session != session {

@@ -259,6 +259,14 @@ func (r *rig) dirty() int64 {
 	return n
 }
 
+// open says whether the ledger holds anything that is not in sync.
+func (r *rig) open() bool {
+	r.Helper()
+	s, err := r.ledger.Stats(r.Context())
+	r.must(err)
+	return s.Dirty+s.Intents[ledger.Source]+s.Intents[ledger.Target] > 0
+}
+
 // sync does a worker's job: it copies what is dirty.
 func (r *rig) sync() int {
 	r.Helper()

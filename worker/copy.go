@@ -83,6 +83,7 @@ func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (resul
 	if c.Object.Key == "" {
 		err := w.followBucket(ctx, c)
 		if errors.Is(err, ledger.ErrClaimLost) {
+			w.giveBack(ctx, c)
 			return result{outcome: dropped}, nil
 		}
 		if err != nil {
@@ -101,6 +102,7 @@ func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (resul
 		err = errStalled
 	}
 	if errors.Is(err, ledger.ErrClaimLost) || errors.Is(err, ledger.ErrFenced) {
+		w.giveBack(ctx, c)
 		r = result{outcome: dropped}
 		w.metrics.done(on, began, r)
 		return r, nil
@@ -127,10 +129,23 @@ func (w *Worker) settle(ctx context.Context, c ledger.Claim, r result, fenced bo
 		w.unclean(ctx, c.To)
 		r = result{outcome: dropped}
 	case err != nil:
+		if errors.Is(err, ledger.ErrUnavailable) {
+			w.member.Abandon()
+		}
 		r = result{outcome: dropped}
 	}
 	w.metrics.done(on, began, r)
 	return r, nil
+}
+
+// giveBack ends a claim that is not carried out. The ledger may hold it still:
+// a client who was first does not end it.
+func (w *Worker) giveBack(ctx context.Context, c ledger.Claim) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := w.led.Unclaim(ctx, c); err != nil {
+		w.member.Abandon()
+	}
 }
 
 // unclean notes that a copy may have overwritten a client's write.
@@ -227,7 +242,7 @@ func (k *copying) putBuffered(ctx context.Context, p properties, r io.Reader) er
 	in := p.put(k.dst, k.key)
 	in.Body = bytes.NewReader(buf)
 	in.IfMatch, in.IfNoneMatch = k.conditions(f, k.to.caps.PutIfMatch, k.to.caps.PutIfNoneMatch)
-	out, err := k.to.api.PutObject(f.ctx, in, p.options)
+	out, err := k.to.api.PutObject(f.ctx, in, p.options, once)
 	if err != nil {
 		return k.writeFailed(ctx, f, p.etag, err)
 	}
@@ -267,7 +282,7 @@ func (k *copying) putStreamed(ctx context.Context, p properties, r io.Reader) er
 		}
 		return refused
 	}}
-	out, err := k.to.api.PutObject(pctx, in, p.options)
+	out, err := k.to.api.PutObject(pctx, in, p.options, once)
 	if f != nil {
 		defer f.end()
 	}
@@ -308,7 +323,7 @@ func (k *copying) remove(ctx context.Context) (result, error) {
 	}
 	in := &awss3.DeleteObjectInput{Bucket: &k.dst, Key: &k.key}
 	in.IfMatch, _ = k.conditions(f, k.to.caps.DeleteIfMatch, s3.No)
-	if _, err := k.to.api.DeleteObject(f.ctx, in); err != nil && s3.Classify(err) != s3.NotFound {
+	if _, err := k.to.api.DeleteObject(f.ctx, in, once); err != nil && s3.Classify(err) != s3.NotFound {
 		return result{}, k.writeFailed(ctx, f, "", err)
 	}
 	return result{outcome: deleted}, nil

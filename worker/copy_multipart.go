@@ -234,7 +234,7 @@ func (k *copying) completeUpload(ctx context.Context, p properties, upload strin
 		in.MultipartUpload.Parts = append(in.MultipartUpload.Parts, s.CompletedPart)
 	}
 	in.IfMatch, in.IfNoneMatch = k.conditions(f, k.to.caps.CompleteIfMatch, k.to.caps.CompleteIfNoneMatch)
-	out, err := k.to.api.CompleteMultipartUpload(f.ctx, in)
+	out, err := k.to.api.CompleteMultipartUpload(f.ctx, in, once)
 	if err != nil {
 		return k.writeFailed(ctx, f, p.etag, err)
 	}

@@ -34,6 +34,7 @@ func (w *Worker) eventLoop(take, work context.Context) {
 		}
 		n := 1 + w.slots.tryAcquire(forEvents, eventsAtOnce-1)
 		claims, err := w.led.ClaimEvents(take, session, n)
+		w.abandonIfLost(err)
 		w.slots.release(forEvents, n-len(claims))
 		for _, c := range claims {
 			if !c.DirtySince.IsZero() {
@@ -59,6 +60,14 @@ func (w *Worker) eventLoop(take, work context.Context) {
 	}
 }
 
+// abandonIfLost gives up the session after a call whose outcome is unknown: the
+// ledger may hold a claim or a task for it that nobody else would end.
+func (w *Worker) abandonIfLost(err error) {
+	if errors.Is(err, ledger.ErrUnavailable) {
+		w.member.Abandon()
+	}
+}
+
 // failClaim puts an object that could not be copied back into the queue, or
 // gives it up after the last try. A store that is down is nobody's last try.
 func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on class) {
@@ -68,6 +77,7 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 	if class == s3.Canceled && !errors.Is(err, errStalled) {
 		// The process ends.
 		if uerr := w.led.Unclaim(ctx, c); uerr != nil {
+			w.member.Abandon()
 			w.log.V(1).Info("claim not given back", "error", uerr.Error())
 		}
 		return
@@ -85,7 +95,8 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 		err = w.led.Fail(ctx, c, cause, w.backoff(c.Attempts))
 	}
 	if err != nil {
-		// The claim is held until this session ends; then it is broken.
+		// The claim is held until its session ends; then it is broken.
+		w.member.Abandon()
 		w.log.Info("failure not recorded", "error", err.Error())
 	}
 }

@@ -97,6 +97,10 @@ func (k *copying) conditions(f *final, ifMatch, ifNoneMatch s3.Support) (match, 
 	return match, noneMatch
 }
 
+// once keeps the SDK from sending a final write again: the first one could land
+// after the second was answered and the right to write was given back.
+func once(o *awss3.Options) { o.RetryMaxAttempts = 1 }
+
 // errFollowerChanged: the condition of a write did not hold.
 var errFollowerChanged = errors.New("the follower's object changed meanwhile")
 
@@ -113,6 +117,11 @@ func (k *copying) writeFailed(ctx context.Context, f *final, etag string, err er
 	_, status := s3.ErrorCode(err)
 	var op *net.OpError
 	unsent := errors.As(err, &op) && op.Op == "dial"
+	if !f.locked && status == 0 && !unsent && f.leave != nil {
+		// It may land yet, and nothing would stop it: barrier one waits.
+		time.AfterFunc(k.cfg.MaxInFlight, f.leave)
+		f.leave = nil
+	}
 	if !f.locked || k.fenced || status != 0 || unsent {
 		return k.to.wrap("write", err)
 	}

@@ -73,7 +73,16 @@ func (w *Worker) bucketVanished(ctx context.Context, session string, rng *ledger
 		return err
 	}
 	if !loc.Known {
-		return errSourceGone
+		// The delete may have been followed already, and forgotten: then the
+		// follower does not have the bucket either.
+		r, _ := w.member.Route()
+		has, err := w.stores[r.Main.Other()].hasBucket(ctx, rng.Bucket)
+		if err != nil {
+			return err
+		}
+		if has {
+			return errSourceGone
+		}
 	}
 	return w.advance(ctx, session, rng, rng.Start(), nil, ledger.Progress{}, true)
 }

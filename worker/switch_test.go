@@ -121,7 +121,9 @@ func TestClientsWriteSurvivesAWorkerPausedBeyondItsLock(t *testing.T) {
 			l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
 			l.put(b, key, "the client's")
 			close(resume)
-			if status := <-zombie; status != http.StatusPreconditionFailed {
+			// A store that refuses a large body may close the connection before
+			// its answer is read.
+			if status := <-zombie; status != http.StatusPreconditionFailed && (status != 0 || len(c.content) < 1<<16) {
 				t.Errorf("the late write was answered %d", status)
 			}
 			l.synced()

@@ -10,6 +10,8 @@ var (
 	// ErrFenced: this session was declared dead, or is not registered yet; the
 	// next heartbeat registers a new one.
 	ErrFenced = errors.New("session is fenced")
+	// ErrMoved: the store that was asked for takes no writes any more; choose again.
+	ErrMoved = errors.New("store takes no writes any more")
 	// ErrSettled: the intent was settled as never made before it was committed.
 	ErrSettled = errors.New("write was settled as not made")
 	// ErrLocked: a worker is just committing a copy of this object; ask again

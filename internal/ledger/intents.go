@@ -48,7 +48,7 @@ type Change struct {
 var intentID atomic.Uint64
 
 // Begin stores the intent of one write and says where it goes. Errors:
-// ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync. With
+// ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync, ErrMoved. With
 // ErrUnavailable the intent may have been stored and only the answer lost: it is
 // returned, fit for nothing but Abort, which the caller owes it.
 func (l *Ledger) Begin(ctx context.Context, session string, o Object, opt BeginOptions) (Intent, error) {
@@ -129,6 +129,8 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 		return nil, ErrLocked
 	case "DIRTY":
 		return nil, ErrNotInSync
+	case "MOVED":
+		return nil, ErrMoved
 	default:
 		return nil, fmt.Errorf("begin: unexpected answer %q", a[0])
 	}
@@ -149,8 +151,8 @@ func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
 
 // CommitEach settles writes that took place (2xx) and returns each one's error.
 // It may be repeated. ErrSettled: somebody settled the intent meanwhile as never
-// made; the client must not be told that it was. That cannot happen to an intent
-// whose store was the newest at Begin. One pipeline.
+// made, or the newest version moved on since; the client must not be told that it
+// was. That cannot happen while the session that began it lives. One pipeline.
 func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 	calls := make([]call, len(intents))
 	for i, in := range intents {

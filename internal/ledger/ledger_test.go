@@ -597,3 +597,39 @@ func TestConditionalWriteKeepsTheOtherStoreWaiting(t *testing.T) {
 	f.ok(f.Abort(f.ctx, in))
 	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
 }
+
+func TestLongWriteOfABuriedSessionIsNotAcknowledgedOnceTheNewestMoved(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	long := f.begin(object, BeginOptions{})
+	if _, err := f.Bury(f.ctx, "p1", 0); err != nil {
+		t.Fatal(err)
+	}
+	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...)) // the old content, and the record is gone
+	f.route(switched)
+	if err := f.Commit(f.ctx, long); !errors.Is(err, ErrSettled) {
+		t.Fatalf("acknowledged although reads go to the other store: %v", err)
+	}
+}
+
+func TestAnEpochHasOneMeaning(t *testing.T) {
+	f := newFixture(t, 2)
+	f.route(switched)
+	other := switched
+	other.Main = Source
+	if err := f.SetRoute(f.ctx, other); !errors.Is(err, ErrStaleEpoch) {
+		t.Fatal(err)
+	}
+	f.route(switched) // the same again is fine
+}
+
+func TestNoWriteGoesToTheOldStoreOnceTheSwitchIsDone(t *testing.T) {
+	f := newFixture(t, 1)
+	done := switched
+	done.State, done.Uploads = Steady, Target
+	f.route(done)
+	src := Source
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &src}); !errors.Is(err, ErrMoved) {
+		t.Fatal(err)
+	}
+}

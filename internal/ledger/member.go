@@ -168,6 +168,18 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// Abandon ends the session after a call whose outcome is unknown may have left
+// claims or tasks in it that this process does not know of: a new session is
+// registered with the next heartbeat, and the old one is buried, which gives
+// back whatever it held. What the process does know it holds, it can go on with.
+func (m *Member) Abandon() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.next == "" {
+		m.next, m.acked = m.o.NewID(), 0
+	}
+}
+
 func (m *Member) register(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func parseRoute(f []string) Route {
@@ -35,6 +37,34 @@ func (l *Ledger) SetRoute(ctx context.Context, r Route) error {
 		}
 	}
 	return nil
+}
+
+// Furthest returns the route with the largest epoch of the sessions and all
+// shards: the one that a SetRoute which was cut short was putting in force. It
+// must be finished before another one is decided on. One pipeline.
+func (l *Ledger) Furthest(ctx context.Context) (Route, error) {
+	keys := []string{l.global() + "route"}
+	for i := range l.shards {
+		keys = append(keys, l.shard(i)+"route")
+	}
+	cmds := make([]*redis.SliceCmd, len(keys))
+	pipe := l.rdb.Pipeline()
+	for i, k := range keys {
+		cmds[i] = pipe.HMGet(ctx, k, "epoch", "main", "state", "hold", "sync", "uploads", "run")
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return Route{}, wrap("route", err)
+	}
+	var best Route
+	for _, c := range cmds {
+		if f := strs(c.Val()); f[0] != "" && number(f[0]) > best.Epoch {
+			best = parseRoute(f)
+		}
+	}
+	if best.Epoch == 0 {
+		return Route{}, ErrNoRoute
+	}
+	return best, nil
 }
 
 // Route returns the route that sessions must obey, or ErrNoRoute.

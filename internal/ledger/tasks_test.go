@@ -184,3 +184,36 @@ func TestMemberConfirmsARouteOnlyWhenObeyed(t *testing.T) {
 		t.Errorf("sessions after leaving: %+v", ss)
 	}
 }
+
+func TestAbandonedSessionGivesBackWhatItHeld(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	m := f.Join(MemberOptions{Role: RoleWorker, Instance: "pod"})
+	for range 3 {
+		if _, err := m.Beat(f.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := m.ID()
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	if _, err := f.ClaimEvents(f.ctx, old, 1); err != nil { // the answer was lost
+		t.Fatal(err)
+	}
+	m.Abandon()
+	if _, err := m.Beat(f.ctx); err != nil || m.ID() == old {
+		t.Fatal("no new session", err)
+	}
+	f.now = f.now.Add(20 * time.Second)
+	if _, err := m.Beat(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := f.DeadSessions(f.ctx, 15*time.Second)
+	f.ok(err)
+	if len(dead) != 1 || dead[0].ID != old {
+		t.Fatalf("dead: %+v", dead)
+	}
+	if done, err := f.Bury(f.ctx, old, 0); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	f.claim()
+}

@@ -3,9 +3,34 @@ package migration
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
+
+// unburied names the worker sessions that ended without a word, or were
+// abandoned: until they are buried, what they had claimed is not copied, and
+// nobody else may copy it.
+func unburied(f facts) []string {
+	latest := map[string]ledger.Session{}
+	for _, s := range f.sessions {
+		if l, ok := latest[s.Instance]; s.Role == ledger.RoleWorker && (!ok || s.Started.After(l.Started)) {
+			latest[s.Instance] = s
+		}
+	}
+	var out []string
+	for _, s := range f.sessions {
+		if s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > silence || latest[s.Instance].ID != s.ID) {
+			out = append(out, fmt.Sprintf("the work of worker %s, which ended, to be taken over", s.Instance))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// silence is how long a worker may go without a heartbeat before its work
+// counts as open.
+const silence = 5 * time.Second
 
 // waiting names the processes that do not obey an epoch yet. While there is one
 // the barrier holds:

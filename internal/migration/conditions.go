@@ -47,7 +47,7 @@ const (
 
 func copyConditions(f facts) []Condition {
 	copied, failed := countBuckets(f.buckets)
-	all := f.route.Run && f.listed && copied == len(f.buckets)
+	all := f.route.Run && f.listed && copied == len(f.buckets) && len(unburied(f)) == 0
 	// After the switch the initial copy is history.
 	all = all || f.route.Main == ledger.Target
 	var c Condition

@@ -82,7 +82,7 @@ func unavailable(out Output, err error) (Output, error) {
 func (e *Engine) route(ctx context.Context, in Input, out *Output) (ledger.Route, error) {
 	l := e.Ledger
 	st := &out.State
-	r, err := l.Route(ctx)
+	r, err := l.Furthest(ctx)
 	known := in.State.Route
 	switch {
 	case errors.Is(err, ledger.ErrNoRoute) && known.Epoch == 0:
@@ -139,7 +139,9 @@ func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
 	if f.stats, err = l.Stats(ctx); err != nil {
 		return err
 	}
-	if f.stats.MinEpoch < f.route.Epoch {
+	if obeyed, err := l.Route(ctx); err != nil && !errors.Is(err, ledger.ErrNoRoute) {
+		return err
+	} else if f.stats.MinEpoch < f.route.Epoch || obeyed.Epoch < f.route.Epoch {
 		// A crash between the shards, or a shard that lost its data.
 		if err := l.SetRoute(ctx, f.route); err != nil {
 			return err

@@ -442,3 +442,60 @@ func TestUnknownBucketsAreNotCopiedBuckets(t *testing.T) {
 		t.Fatal(w.out.Phase)
 	}
 }
+
+func TestHalfDoneRouteIsFinishedBeforeAnotherOne(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.ask(ledger.Target)
+	w.step()
+	w.beat()
+	// The manager dies after a shard has the new route and before the sessions do.
+	r := w.out.State.Route
+	r.Epoch, r.Main, r.State, r.Uploads = r.Epoch+1, ledger.Target, ledger.Switched, ledger.Source
+	if err := w.e.Ledger.SetRoute(w.ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rdb.HSet(w.ctx, "cf:{m}:route", "epoch", r.Epoch-1, "main", "s", "state", "Preparing").Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.in.Spec.Switch = nil // and the user changes their mind
+	w.step()
+	if got := w.out.State.Route; got != r {
+		t.Fatalf("%+v, want %+v", got, r)
+	}
+}
+
+func TestSwitchIsNotDoneWhenTheLedgerWasLostInTheMiddle(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	r := w.ask(ledger.Target)
+	w.step()
+	w.beat()
+	w.step()
+	w.commit(w.write("k"))
+	if err := w.rdb.FlushAll(w.ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		w.step()
+		w.beat()
+		w.dangling(0)
+	}
+	if w.out.Phase != SwitchStarted {
+		t.Fatal("done, although nobody knows what the old store holds alone")
+	}
+	r.Overrides = map[Guard]bool{GuardAuditClean: true}
+	w.step()
+	if w.out.Phase != SwitchDone {
+		t.Fatalf("%+v", w.cond(CondSwitched))
+	}
+}
+
+func TestWorkOfAWorkerThatEndedIsNotCopied(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.mem["w"].Abandon()
+	w.beat()
+	w.step()
+	w.is(CondBucketsCopied, false, "Copying")
+}

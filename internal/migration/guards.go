@@ -96,6 +96,9 @@ var guards = []struct {
 		case !f.listed || copied < len(f.buckets):
 			return "not every bucket is copied yet"
 		}
+		if u := unburied(f); len(u) > 0 {
+			return "copying waits for " + strings.Join(u, "; ")
+		}
 		return ""
 	}},
 	{GuardNothingFailed, func(f facts, _ SwitchRequest) string {

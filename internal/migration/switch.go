@@ -71,7 +71,9 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 		return nil
 	}
 	old := r.Main
-	r.Main, r.State, r.Hold, r.Sync, r.Uploads = req.To, ledger.Switched, false, req.Reverse, old
+	// Until everything has drained, "no record" must go on to mean "equal on both",
+	// so changes are copied both ways whatever was asked for.
+	r.Main, r.State, r.Hold, r.Sync, r.Uploads = req.To, ledger.Switched, false, true, old
 	st.SwitchStartedAt, st.SwitchFinishedAt = e.Now(), time.Time{}
 	out.Events = append(out.Events, Event{Reason: "SwitchStarted", Message: "New writes go to the " + lower(r.Main) + "."})
 	return e.setRoute(ctx, f, r)
@@ -80,7 +82,7 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	st, req, r := &out.State, f.in.Spec.Switch, f.route
 	out.Next = 200 * time.Millisecond
-	if req != nil && req.To != r.Main && r.Sync {
+	if req != nil && req.To != r.Main {
 		// Back, half-way. Every process looks objects up already, so the first
 		// barrier stands as soon as all of them obey this epoch.
 		if out.WaitingFor = waiting(*f, r.Epoch); len(out.WaitingFor) > 0 {
@@ -111,13 +113,20 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	case d.Uploads > 0:
 		w = append(w, "multipart uploads begun before the switch")
 	}
+	w = append(w, unburied(*f)...)
+	for _, u := range f.unclean {
+		if u.At.After(st.SwitchStartedAt) && (req == nil || !req.Overrides[GuardAuditClean]) {
+			w = append(w, "somebody to compare the stores, or to override AuditClean: "+u.Reason)
+			break
+		}
+	}
 	out.WaitingFor = w
 	if len(w) > 0 {
 		return nil
 	}
 	// Uploads that the ledger remembers live on the new main, or do not matter
 	// any more; from now on every unknown one does too.
-	r.State, r.Uploads = ledger.Steady, r.Main
+	r.State, r.Uploads, r.Sync = ledger.Steady, r.Main, req == nil || req.Reverse
 	st.SwitchFinishedAt = e.Now()
 	out.Events = append(out.Events, Event{Reason: "SwitchDone", Message: "The " + lower(r.Main) + " holds everything and serves every client."})
 	if err := e.setRoute(ctx, f, r); err != nil {

@@ -86,22 +86,56 @@ func (p *kubePlatform) uninstall() {
 	_, _ = p.command(ctx, nil, "helm", "uninstall", "crossfade", "--namespace", operatorNamespace)
 }
 
-// kill ends the first container of a role with SIGKILL, from outside.
+// kill ends a container of a role with SIGKILL, from outside: that of the role's
+// pods which has lived longest.
 func (p *kubePlatform) kill(ctx context.Context, role string) error {
-	args := []string{"get", "pods", "-l", ours(role)}
+	args := []string{"get", "pods", "-o", "json", "-l", ours(role)}
 	if role == "manager" {
-		args = []string{"get", "pods", "--namespace", operatorNamespace}
+		args = []string{"get", "pods", "-o", "json", "--namespace", operatorNamespace}
 	}
-	args = append(args, "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].metadata.name} {.items[0].status.containerStatuses[0].containerID}")
-	out, err := p.kubectl(ctx, nil, args...)
+	var pod, id string
+	_, err := p.await(ctx, 2*time.Minute, "a running "+role, func(*status) bool {
+		out, err := p.kubectl(ctx, nil, args...)
+		if err == nil {
+			pod, id = eldest(out)
+		}
+		return id != ""
+	})
 	if err != nil {
 		return err
 	}
-	pod, id, _ := strings.Cut(string(out), " ")
-	id = strings.TrimPrefix(id, "containerd://")
 	p.say("kill -9 %s (%s)", role, pod)
 	_, err = p.command(ctx, nil, p.killWith, id)
 	return err
+}
+
+// eldest picks the running container that started first out of a list of pods.
+func eldest(pods []byte) (pod, container string) {
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Status   struct {
+				ContainerStatuses []struct {
+					ContainerID string
+					State       struct {
+						Running *struct{ StartedAt time.Time }
+					}
+				}
+			}
+		}
+	}
+	if json.Unmarshal(pods, &list) != nil {
+		return "", ""
+	}
+	var first time.Time
+	for _, i := range list.Items {
+		for _, c := range i.Status.ContainerStatuses {
+			if r := c.State.Running; r != nil && (pod == "" || r.StartedAt.Before(first)) {
+				pod, container, first = i.Metadata.Name, strings.TrimPrefix(c.ContainerID, "containerd://"), r.StartedAt
+			}
+		}
+	}
+	return pod, container
 }
 
 // status reads the Migration, and says when something moved.
@@ -137,6 +171,11 @@ func (p *kubePlatform) explain() {
 	if st, err := p.status(ctx); err == nil {
 		fmt.Printf("Last status: %s\n", st)
 	}
+	dump, err := p.redisCLI(ctx, "eval", ledgerDump, "0")
+	fmt.Printf("Ledger: %v\n", err)
+	for _, l := range strings.Split(string(dump), "\n") {
+		fmt.Printf("  %q\n", l)
+	}
 	for _, args := range [][]string{
 		{"get", "pods", "-A", "-o", "wide"},
 		{"get", "events", "--sort-by=.lastTimestamp"},
@@ -148,15 +187,19 @@ func (p *kubePlatform) explain() {
 	}
 }
 
-// redisBytes asks the operator's Redis in its pod.
 func (p *kubePlatform) redisBytes(ctx context.Context) (used, peak int64) {
+	out, _ := p.redisCLI(ctx, "info", "memory")
+	return memoryOf(string(out))
+}
+
+// redisCLI asks the operator's Redis, in its pod.
+func (p *kubePlatform) redisCLI(ctx context.Context, args ...string) ([]byte, error) {
 	pod, err := p.kubectl(ctx, nil, "get", "pods", "-l", ours("redis"), "-o", "jsonpath={.items[0].metadata.name}")
 	if err != nil {
-		return 0, 0
+		return nil, err
 	}
-	out, _ := p.kubectl(ctx, nil, "exec", string(pod), "--", "sh", "-c",
-		`read -r _ password </etc/redis/redis.conf; REDISCLI_AUTH=$password redis-cli info memory`)
-	return memoryOf(string(out))
+	return p.kubectl(ctx, nil, append([]string{"exec", string(pod), "--", "sh", "-c",
+		`read -r _ password </etc/redis/redis.conf; REDISCLI_AUTH=$password exec redis-cli "$@"`, "redis-cli"}, args...)...)
 }
 
 func (p *kubePlatform) kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {

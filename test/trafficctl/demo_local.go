@@ -128,12 +128,24 @@ func (p *localPlatform) explain() {
 	if p.process == nil {
 		return
 	}
+	p.dump(context.Background())
 	if log, err := os.ReadFile(p.process.Log); err == nil {
 		lines := strings.Split(strings.TrimSpace(string(log)), "\n")
 		fmt.Printf("Last lines of %s:\n", p.process.Log)
 		for _, l := range lines[max(0, len(lines)-15):] {
 			fmt.Println("  " + l)
 		}
+	}
+}
+
+// dump prints the ledger's records of single objects.
+func (p *localPlatform) dump(ctx context.Context) {
+	c := redis.NewClient(&redis.Options{Addr: p.redis, DisableIdentity: true})
+	defer func() { _ = c.Close() }()
+	lines, err := c.Eval(ctx, ledgerDump, nil).StringSlice()
+	fmt.Printf("Ledger: %v\n", err)
+	for _, l := range lines {
+		fmt.Printf("  %q\n", l)
 	}
 }
 

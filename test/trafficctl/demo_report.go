@@ -60,7 +60,7 @@ func (d *demo) judge(ctx context.Context, clients *traffic.Run) error {
 // drained waits until the old store has every write that the new one took.
 func (d *demo) drained(ctx context.Context) error {
 	since := time.Time{}
-	_, err := d.await(ctx, 2*time.Minute, "the old store to follow", func(s *status) bool {
+	_, err := d.await(ctx, 5*time.Minute, "the old store to follow", func(s *status) bool {
 		if s.Lag.Objects > 0 {
 			since = time.Time{}
 			return false

@@ -1,11 +1,12 @@
 -- Begin stores the intents of a client's writes, or none of them.
 -- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, then id and key of each.
 -- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq of each},
--- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}.
+-- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED"}.
 local session, want, insync, bucket = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 if route[4] == '1' then return {'HELD'} end
 local x = want ~= '' and want or MAIN
+if x ~= MAIN and route[3] == 'Steady' then return {'MOVED'} end
 local records = {}
 for i = 6, #ARGV, 2 do
   local r = load(bucket, ARGV[i + 1])

@@ -13,6 +13,8 @@ for _, id in ipairs(due) do
     redis.call('SADD', P .. 'cl:' .. session, r.id)
     save(r)
     out[#out + 1] = {bucket, key, r.n, tostring(r[r.n]), r.ct, tostring(r.a), tostring(r.d)}
+  elseif r.found and r.c == '' then
+    save(r) -- nobody keeps the follower in sync any more: the record may go
   end
 end
 return out

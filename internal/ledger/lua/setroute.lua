@@ -1,6 +1,8 @@
 -- SetRoute puts a route in force on this shard, unless a newer one is.
 -- ARGV: now, epoch, main, state, hold, sync, uploads, run. Returns the epoch in force.
 if EPOCH and tonumber(EPOCH) > tonumber(ARGV[2]) then return EPOCH end
+-- An epoch has one meaning.
+if EPOCH == ARGV[2] and (MAIN ~= ARGV[3] or route[3] ~= ARGV[4]) then return -1 end
 redis.call('HSET', P .. 'route', 'epoch', ARGV[2], 'main', ARGV[3], 'state', ARGV[4], 'hold', ARGV[5],
   'sync', ARGV[6], 'uploads', ARGV[7], 'run', ARGV[8])
 return ARGV[2]
