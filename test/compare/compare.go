@@ -161,7 +161,8 @@ func (c *comparer) bucket(ctx context.Context, b Bucket) error {
 				y, okY = <-right
 			}
 		}
-		return objects.Wait()
+		_ = objects.Wait() // they don't fail, they differ
+		return ctx.Err()
 	})
 	return g.Wait()
 }

@@ -40,6 +40,9 @@ func (c *comparer) object(ctx context.Context, b Bucket, key string) {
 		return named(err, cmp.Or(c.cfg.NameB, "b"))
 	})
 	if err := g.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return // the comparison was broken off, which says nothing about the object
+		}
 		c.differ(Unreadable, b.A, key, err.Error())
 		return
 	}
