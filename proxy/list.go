@@ -142,7 +142,7 @@ func (q *request) listMoving(ctx context.Context, l listQuery) error {
 	}
 	main := loc.Route.Main
 	if l.op == s3.ListMultipartUploads {
-		return q.listUploads(ctx, l, main, loc.Route.Uploads)
+		return q.listUploads(ctx, l, main)
 	}
 	err = q.listMerged(ctx, l, main)
 	if noBucket(err) && loc.Store != main {

@@ -10,21 +10,20 @@ import (
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
 
-// listUploads merges the multipart uploads of both stores. On the store that
-// unknown uploads live on, all are clients' own; on the other one only those
-// that the ledger knows are: the rest are copies under way.
-func (q *request) listUploads(ctx context.Context, l listQuery, main, unknown ledger.Store) error {
+// listUploads merges the multipart uploads of both stores: those that the ledger
+// places where they are. The rest are copies under way.
+func (q *request) listUploads(ctx context.Context, l listQuery, main ledger.Store) error {
 	after := l.after
 	if p, ok := rollUp(after, l.prefix, l.delimiter); ok && p == after {
 		after += lastRune
 	}
-	items, err := q.uploadsOfMarker(ctx, l, main, unknown)
+	items, err := q.uploadsOfMarker(ctx, l, main)
 	if err != nil {
 		return err
 	}
 	var first *page
 	for _, s := range []ledger.Store{main, main.Other()} {
-		list, pg, err := q.uploadsOf(ctx, l, s, s == unknown, after, l.max+1-len(items))
+		list, pg, err := q.uploadsOf(ctx, l, s, after, l.max+1-len(items))
 		if err != nil && (s == main || !noBucket(err)) {
 			return err
 		}
@@ -45,7 +44,7 @@ func (q *request) listUploads(ctx context.Context, l listQuery, main, unknown le
 
 // uploadsOfMarker returns the uploads of the marker's key that the page before
 // did not show: the rest of its store's, and the other store's if that comes later.
-func (q *request) uploadsOfMarker(ctx context.Context, l listQuery, main, unknown ledger.Store) ([]item, error) {
+func (q *request) uploadsOfMarker(ctx context.Context, l listQuery, main ledger.Store) ([]item, error) {
 	if l.marker == "" {
 		return nil, nil
 	}
@@ -57,10 +56,8 @@ func (q *request) uploadsOfMarker(ctx context.Context, l listQuery, main, unknow
 	if err != nil && !isRefusal(err) {
 		return nil, err
 	}
-	if store != unknown {
-		if list, err = q.clientsUploads(ctx, store, list); err != nil {
-			return nil, err
-		}
+	if list, err = q.clientsUploads(ctx, store, list); err != nil {
+		return nil, err
 	}
 	if store != main {
 		return list, nil
@@ -69,21 +66,17 @@ func (q *request) uploadsOfMarker(ctx context.Context, l listQuery, main, unknow
 	if err != nil && !isRefusal(err) {
 		return nil, err
 	}
-	if store.Other() != unknown {
-		if rest, err = q.clientsUploads(ctx, store.Other(), rest); err != nil {
-			return nil, err
-		}
+	if rest, err = q.clientsUploads(ctx, store.Other(), rest); err != nil {
+		return nil, err
 	}
 	return append(list, rest...), nil
 }
 
 // uploadsOf returns up to max uploads and common prefixes of a store, and its first page.
-func (q *request) uploadsOf(ctx context.Context, l listQuery, store ledger.Store, all bool, after string, max int) ([]item, page, error) {
-	w := window{prefix: l.prefix, delimiter: l.delimiter, after: after, max: pageLimit}
-	if !all {
-		// Common prefixes can't be told apart: make them of what remains.
-		w.delimiter = ""
-	}
+func (q *request) uploadsOf(ctx context.Context, l listQuery, store ledger.Store, after string, max int) ([]item, page, error) {
+	// The store's common prefixes would hide which uploads they stand for: they
+	// are made of what remains.
+	w := window{prefix: l.prefix, after: after, max: pageLimit}
 	var out []item
 	var first page
 	for n := 0; ; n++ {
@@ -94,14 +87,11 @@ func (q *request) uploadsOf(ctx context.Context, l listQuery, store ledger.Store
 		if n == 0 {
 			first = pg
 		}
-		list := pg.items
-		if !all {
-			if list, err = q.clientsUploads(ctx, store, list); err != nil {
-				return nil, page{}, err
-			}
-			list = rollUpItems(l, list)
+		list, err := q.clientsUploads(ctx, store, pg.items)
+		if err != nil {
+			return nil, page{}, err
 		}
-		out = append(out, list...)
+		out = append(out, rollUpItems(l, list)...)
 		if !pg.truncated || len(pg.items) == 0 || len(out) >= max {
 			return out, first, nil
 		}

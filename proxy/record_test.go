@@ -74,8 +74,6 @@ func TestWriteIsRecordedByItsOutcome(t *testing.T) {
 	}
 }
 
-func storePtr(s ledger.Store) *ledger.Store { return &s }
-
 // rawPut puts an object once, without the SDK's retries.
 func rawPut(r *rig, key, body string) int {
 	r.Helper()

@@ -53,7 +53,20 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	if err != nil {
 		return k.to.wrap("begin multipart upload", err)
 	}
-	sent, err := k.sendParts(ctx, p, *up.UploadId, parts)
+	// Clients list uploads on both stores during a switch: this one is none of
+	// theirs, which the ledger says by placing it on the other store.
+	id := *up.UploadId
+	if err = k.led.PutUpload(ctx, k.c.Object, id, k.c.From); err == nil {
+		defer func() {
+			dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			_ = k.led.DeleteUpload(dctx, k.c.Object, id) // else forgotten when the switch is done
+		}()
+	}
+	var sent []sentPart
+	if err == nil {
+		sent, err = k.sendParts(ctx, p, id, parts)
+	}
 	if err == nil {
 		err = k.wholeSent(p, sent)
 	}

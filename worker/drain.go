@@ -133,11 +133,16 @@ func (w *Worker) Dangling(ctx context.Context, on ledger.Store, bucket string) (
 	return w.dangling(ctx, on, bucket, time.Time{})
 }
 
-// dangling counts what began before a time; zero means all.
+// dangling counts what began before a time; zero means all. Uploads that the
+// ledger places on the other store are copies, not clients'.
 func (w *Worker) dangling(ctx context.Context, on ledger.Store, bucket string, before time.Time) (count int64, oldest time.Time, err error) {
-	err = w.eachUpload(ctx, on, bucket, func(_, _ string, began time.Time) error {
+	err = w.eachUpload(ctx, on, bucket, func(key, id string, began time.Time) error {
 		if !before.IsZero() && began.After(before) {
 			return nil
+		}
+		lives, err := w.led.Upload(ctx, ledger.Object{Bucket: bucket, Key: key}, id)
+		if err != nil || lives != on {
+			return err
 		}
 		count++
 		if oldest.IsZero() || began.Before(oldest) {
