@@ -39,7 +39,7 @@ func (q *request) deleteObjects() error {
 		keys[i] = it.key
 		conditional = conditional || it.version != ""
 	}
-	changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, ledger.BeginOptions{InSync: conditional})
+	changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, ledger.BeginOptions{InSync: conditional, Removes: true})
 	if err != nil {
 		return err
 	}

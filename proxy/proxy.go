@@ -69,7 +69,7 @@ type Config struct {
 	// waited for, before a steady proxy goes on without it; default 2 s.
 	LedgerGrace time.Duration
 	// LedgerWait is how long a request that can't do without the ledger (while a
-	// switch is under way) waits for it; default 10 s.
+	// switch is under way) waits for it; default 30 s.
 	LedgerWait time.Duration
 	// StartGrace is how long requests wait for the first route; default 5 s.
 	StartGrace time.Duration
@@ -85,7 +85,7 @@ type Config struct {
 func (c *Config) setDefaults() {
 	for d, v := range map[*time.Duration]time.Duration{
 		&c.Heartbeat: 500 * time.Millisecond, &c.MaxInFlight: time.Minute, &c.MaxHold: time.Minute,
-		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 10 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
+		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 30 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
 		&c.ResponseTimeout: 5 * time.Minute, &c.DrainTimeout: 30 * time.Second,
 	} {
 		if *d <= 0 {

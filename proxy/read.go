@@ -11,17 +11,20 @@ import (
 // store that holds its newest version.
 func (q *request) read() error {
 	ctx := q.r.Context()
+	r, err := q.p.obeyed(ctx)
+	if err != nil {
+		return err
+	}
 	store, _, err := q.p.locate(ctx, q.object())
 	if err != nil {
 		return err
 	}
 	c := call{in: q.in, body: q.body}
-	if q.in.VersionID == "" || q.body != nil {
+	if q.body != nil {
 		return q.forwardTo(store, c)
 	}
-	r, err := q.p.obeyed(ctx)
-	if err != nil {
-		return err
+	if q.in.VersionID == "" {
+		return q.readNewest(r, store, c)
 	}
 	if r.State == ledger.Steady {
 		return q.forwardTo(store, c)
@@ -44,6 +47,33 @@ func (q *request) read() error {
 		return q.respond(store, resp)
 	}
 	return q.respond(store.Other(), other)
+}
+
+// readNewest serves a read from the store that held the newest version when it
+// was located, by route r or a later one. If the newest version has moved to and fro meanwhile, that store
+// may have answered with a write that nobody else sees yet: so during a switch
+// the object must still be there once the answer has come.
+func (q *request) readNewest(r ledger.Route, store ledger.Store, c call) error {
+	ctx := q.r.Context()
+	for {
+		resp, err := q.send(ctx, store, c)
+		if err != nil {
+			return q.sendError(c, err)
+		}
+		newest := store
+		if now, ok := q.p.current(); !ok || now != r || now.State != ledger.Steady {
+			if newest, _, err = q.p.locate(ctx, q.object()); err != nil {
+				_ = resp.Body.Close()
+				return err
+			}
+		}
+		if newest == store {
+			defer func() { _ = resp.Body.Close() }()
+			return q.respond(store, resp)
+		}
+		_ = resp.Body.Close()
+		store = newest
+	}
 }
 
 // versionMissing says that a store does not have a version id, or can't read it.

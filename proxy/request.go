@@ -114,7 +114,7 @@ func (q *request) dispatch() error {
 	case s3.ClassMultipart:
 		return q.uploadRequest()
 	case s3.ClassObjectWrite:
-		return q.write(ledger.BeginOptions{InSync: q.in.Conditional || q.in.VersionID != ""})
+		return q.write(ledger.BeginOptions{InSync: q.in.Conditional || q.in.VersionID != "", Removes: q.in.Operation == s3.DeleteObject})
 	case s3.ClassObjectMetaWrite, s3.ClassBucketWrite, s3.ClassUnknownWrite:
 		if q.in.Bucket == "" {
 			return q.service()

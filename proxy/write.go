@@ -74,7 +74,7 @@ func (q *request) copyObject() error {
 	}
 	began := time.Now()
 	for {
-		c, err := q.p.begin(ctx, q.in.Bucket, keys, ledger.BeginOptions{InSync: true})
+		c, err := q.p.begin(ctx, q.in.Bucket, keys, ledger.BeginOptions{InSync: true, Removes: len(keys) > 1})
 		if err != nil {
 			return err
 		}

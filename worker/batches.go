@@ -52,7 +52,8 @@ type batchRun struct {
 	// failing are the objects whose store did not answer as it should: whether
 	// that is their own fault shows when the round is through.
 	failing []failure
-	row     int // failures since the last success
+	row     int   // failures since the last success
+	last    error // the last of them
 }
 
 type failure struct {
@@ -79,11 +80,11 @@ func (w *Worker) copyBatch(take, work context.Context, session string, b ledger.
 		if err != nil || take.Err() != nil && run.unfinished() || work.Err() != nil {
 			return errors.Join(err, take.Err(), run.giveBack(clean))
 		}
-		if len(run.failing) == 0 {
+		if !run.unfinished() {
 			break
 		}
 		outage := run.row >= outageRow || w.lastCopied.Load() < began.UnixNano()
-		if outage && !w.storesUp(work, b.Bucket) {
+		if outage && w.awaitStores(take, b.Bucket) {
 			round = min(round, outageRounds-1)
 		} else if round++; !outage || round >= outageRounds {
 			for _, f := range run.failing {
@@ -92,7 +93,7 @@ func (w *Worker) copyBatch(take, work context.Context, session string, b ledger.
 			run.failing, run.row = nil, 0
 			continue
 		}
-		w.log.Info("copying waits for a store", "bucket", b.Bucket, "error", causeOf(run.failing[0].err))
+		w.log.Info("copying waits for a store", "bucket", b.Bucket, "error", causeOf(run.last))
 		for _, f := range run.failing {
 			run.todo = append(run.todo, f.claim)
 		}
@@ -171,7 +172,9 @@ func (r *batchRun) claim(ctx context.Context) error {
 
 func (r *batchRun) copy(ctx context.Context, c ledger.Claim) {
 	res, err := r.copyClaim(ctx, c, forBatches)
-	wait := transient(err) || ctx.Err() != nil
+	var held *mayLand
+	late := errors.As(err, &held)
+	wait := late || transient(err) || ctx.Err() != nil
 	if err != nil && !wait {
 		r.failClaim(context.WithoutCancel(ctx), c, err, forBatches)
 		return
@@ -179,8 +182,11 @@ func (r *batchRun) copy(ctx context.Context, c ledger.Claim) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		r.failing = append(r.failing, failure{c, err})
 		r.row++
+		r.last = err
+		if !late {
+			r.failing = append(r.failing, failure{c, err})
+		}
 		return
 	}
 	r.row = 0

@@ -75,7 +75,7 @@ type copying struct {
 }
 
 // copyClaim brings the follower to the claimed version and settles the claim.
-// On an error the claim is still held.
+// On an error the claim is still held, but for *mayLand: then it is taken care of.
 func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (result, error) {
 	began := time.Now()
 	w.metrics.inFlight.WithLabelValues(on.String()).Inc()
@@ -106,6 +106,13 @@ func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (resul
 		r = result{outcome: dropped}
 		w.metrics.done(on, began, r)
 		return r, nil
+	}
+	var late *mayLand
+	if errors.As(err, &late) {
+		w.hold(c, late, on)
+		r = result{outcome: dropped}
+		w.metrics.done(on, began, r)
+		return r, late
 	}
 	if err != nil {
 		return result{outcome: failed}, err

@@ -42,7 +42,8 @@ func (w *Worker) eventLoop(take, work context.Context) {
 			}
 			g.Go(func() {
 				defer w.slots.release(forEvents, 1)
-				if _, err := w.copyClaim(work, c, forEvents); err != nil {
+				var late *mayLand
+				if _, err := w.copyClaim(work, c, forEvents); err != nil && !errors.As(err, &late) {
 					w.failClaim(context.WithoutCancel(work), c, err, forEvents)
 				}
 			})
@@ -98,6 +99,16 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 		// The claim is held until its session ends; then it is broken.
 		w.member.Abandon()
 		w.log.Info("failure not recorded", "error", err.Error())
+	}
+}
+
+// awaitStores waits until both stores serve the bucket, and reports whether it had to.
+func (w *Worker) awaitStores(ctx context.Context, bucket string) bool {
+	for tries := 0; ; tries++ {
+		if w.storesUp(ctx, bucket) || ctx.Err() != nil {
+			return tries > 0
+		}
+		_ = sleep(ctx, w.backoff(tries))
 	}
 }
 

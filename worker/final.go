@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -104,6 +105,15 @@ func once(o *awss3.Options) { o.RetryMaxAttempts = 1 }
 // errFollowerChanged: the condition of a write did not hold.
 var errFollowerChanged = errors.New("the follower's object changed meanwhile")
 
+// mayLand is a final write whose answer is missing: until the time named it can
+// change the follower under whoever copies, or deletes, the object next.
+type mayLand struct {
+	error
+	until time.Time
+}
+
+func (e *mayLand) Unwrap() error { return e.error }
+
 // writeFailed turns the error of a final write into what the claim should do.
 // Where the answer is missing the request may still land, with nothing to stop
 // it once the lock is gone: that is either seen to have happened, or noted.
@@ -114,16 +124,18 @@ func (k *copying) writeFailed(ctx context.Context, f *final, etag string, err er
 	if f.ctx.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
 	}
-	_, status := s3.ErrorCode(err)
-	var op *net.OpError
-	unsent := errors.As(err, &op) && op.Op == "dial"
-	if !f.locked && status == 0 && !unsent && f.leave != nil {
-		// It may land yet, and nothing would stop it: barrier one waits.
+	wrapped := k.to.wrap("write", err)
+	if ended(err) {
+		return wrapped
+	}
+	late := &mayLand{error: wrapped, until: time.Now().Add(k.cfg.MaxInFlight)}
+	if !f.locked {
+		// Barrier one waits for it.
 		time.AfterFunc(k.cfg.MaxInFlight, f.leave)
 		f.leave = nil
 	}
-	if !f.locked || k.fenced || status != 0 || unsent {
-		return k.to.wrap("write", err)
+	if !f.locked || k.fenced {
+		return late
 	}
 	hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.cfg.LockTTL/6)
 	defer cancel()
@@ -132,5 +144,35 @@ func (k *copying) writeFailed(ctx context.Context, f *final, etag string, err er
 		return nil
 	}
 	k.unclean(ctx, k.c.To)
-	return k.to.wrap("write", err)
+	return late
+}
+
+// ended reports whether a failed request surely does nothing any more: it was
+// never sent, or its store (not a gateway before it) has answered.
+func ended(err error) bool {
+	_, status := s3.ErrorCode(err)
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" ||
+		status != 0 && status != http.StatusBadGateway && status != http.StatusGatewayTimeout
+}
+
+// hold keeps the claim of a write that may still land, so that nobody copies
+// the object meanwhile, and then has it copied again. A process that ends
+// leaves that to whoever buries its session.
+func (w *Worker) hold(c ledger.Claim, err *mayLand, on class) {
+	w.log.V(1).Info("copy without an answer", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", err.Error())
+	ctx := context.WithoutCancel(w.ending)
+	hctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if herr := w.led.Hold(hctx, c); herr != nil {
+		w.member.Abandon()
+		return
+	}
+	w.held.Go(func() {
+		if sleep(w.ending, time.Until(err.until)) != nil {
+			w.member.Abandon()
+			return
+		}
+		w.failClaim(ctx, c, err, on)
+	})
 }

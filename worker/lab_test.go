@@ -97,7 +97,7 @@ func (l *lab) obeyed() {
 func (l *lab) start(change func(*Config)) (w *Worker, stop func()) {
 	l.t.Helper()
 	cfg := Config{Ledger: l.led, Instance: "test", Stores: l.worker, Capabilities: l.can, Concurrency: 8, Heartbeat: 50 * time.Millisecond,
-		Backoff: 20 * time.Millisecond, MaxAttempts: 3, Registry: prometheus.NewRegistry()}
+		Backoff: 20 * time.Millisecond, MaxAttempts: 3, MaxInFlight: 5 * time.Second, DeadAfter: 5 * time.Second, Registry: prometheus.NewRegistry()}
 	if testing.Verbose() {
 		cfg.Log = funcr.New(func(prefix, args string) { fmt.Println(prefix, args) }, funcr.Options{Verbosity: 1})
 	}
@@ -227,7 +227,12 @@ func (l *lab) synced() {
 	l.t.Helper()
 	waitFor(l.t, func() bool {
 		s, err := l.led.Stats(l.t.Context())
-		return err == nil && s.Dirty == 0
+		if err != nil || s.Dirty > 0 {
+			return false
+		}
+		// What a session left behind may be a copy that nobody did.
+		all, err := l.led.DeadSessions(l.t.Context(), time.Second)
+		return err == nil && len(all) == 0
 	})
 }
 

@@ -76,6 +76,10 @@ type Worker struct {
 	metrics *metrics
 	settler *settler
 
+	// held are the claims of writes that may still land, until ending ends.
+	held   sync.WaitGroup
+	ending context.Context //nolint:containedctx // Run's own, for what outlives a loop
+
 	// lastCopied is when a copy was last written, in Unix nanoseconds.
 	lastCopied atomic.Int64
 
@@ -145,6 +149,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(w.cfg.Grace, stopWork) })
 	defer stop()
 
+	w.ending = ctx
 	if err := w.probe(ctx); err != nil {
 		return nil //nolint:nilerr // ctx ended before the stores answered
 	}
@@ -164,6 +169,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loop(w.danglingLoop)
 	w.setReady(true)
 	g.Wait()
+	w.held.Wait()
 	w.setReady(false)
 	stopBeat()
 	err := beats.Wait()

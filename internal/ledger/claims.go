@@ -144,6 +144,12 @@ func (l *Ledger) Unclaim(ctx context.Context, claims ...Claim) error {
 	return l.release(ctx, "unclaim", "", 0, claims...)
 }
 
+// Hold keeps a claim whose copy may still land, unknown to us. Its object is dirty
+// until the claim has ended.
+func (l *Ledger) Hold(ctx context.Context, c Claim) error {
+	return l.release(ctx, "hold", "", 0, c)
+}
+
 // Fail ends a try: the object stays dirty and is due again after a time.
 func (l *Ledger) Fail(ctx context.Context, c Claim, cause string, retryAfter time.Duration) error {
 	return l.release(ctx, "retry", cause, retryAfter, c)

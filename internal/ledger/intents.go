@@ -18,6 +18,11 @@ type BeginOptions struct {
 	// version and no write is under way on the other one: for conditional
 	// writes, copies and metadata writes, which depend on what is there.
 	InSync bool
+	// Removes says that the write can leave nothing behind. It waits until a copy
+	// that was being committed on its store can't land any more: the condition
+	// "only if there is nothing", which keeps such a copy from overwriting what
+	// clients write, would not keep it from bringing back what they delete.
+	Removes bool
 }
 
 // Intent is a client's write that has begun and is not settled.
@@ -99,8 +104,8 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	if opt.Store != nil {
 		want = opt.Store.code()
 	}
-	args := make([]any, 0, 4+2*len(keys))
-	args = append(args, session, want, flag(opt.InSync), bucket)
+	args := make([]any, 0, 5+2*len(keys))
+	args = append(args, session, want, flag(opt.InSync), bucket, flag(opt.Removes))
 	ids := make([]string, len(keys))
 	for i, k := range keys {
 		ids[i] = strconv.FormatUint(intentID.Add(1), 36)

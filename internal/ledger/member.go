@@ -189,10 +189,13 @@ func (m *Member) register(id string) {
 }
 
 // Leave ends the session cleanly. Call it when no request is under way any more
-// and nothing is unrecorded.
+// and nothing is unrecorded. An abandoned session is left to be buried.
 func (m *Member) Leave(ctx context.Context) error {
-	if id := m.ID(); id != "" {
-		return m.l.leave(ctx, id)
+	m.mu.Lock()
+	id := m.id
+	if m.next != "" {
+		id = m.next // a heartbeat without an answer may have registered it
 	}
-	return nil
+	m.mu.Unlock()
+	return m.l.leave(ctx, id)
 }

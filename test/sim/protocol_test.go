@@ -215,8 +215,11 @@ func (w *world) write(p *process, o op) task {
 			case in.Newest:
 				w.ret(id, result{ok: true})
 				return w.alive(p, nil, func() task {
-					must(w.l.Commit(w.ctx, in))
-					w.log("commit %d", id)
+					err := w.l.Commit(w.ctx, in)
+					w.log("commit %d: %v", id, err)
+					if !errors.Is(err, ledger.ErrSettled) { // its session was buried: a later write is the newest
+						must(err)
+					}
 					return nil
 				})
 			}
@@ -232,7 +235,7 @@ func (w *world) write(p *process, o op) task {
 	}
 	begin = func() task {
 		var err error
-		in, err = w.l.Begin(w.ctx, p.m.ID(), key, ledger.BeginOptions{InSync: o.kind == "putIfAbsent"})
+		in, err = w.l.Begin(w.ctx, p.m.ID(), key, ledger.BeginOptions{InSync: o.kind == "putIfAbsent", Removes: o.value == ""})
 		switch {
 		case errors.Is(err, ledger.ErrLocked), errors.Is(err, ledger.ErrHeld), errors.Is(err, ledger.ErrNotInSync), errors.Is(err, ledger.ErrFenced):
 			return w.alive(p, unanswered, begin)
@@ -249,14 +252,31 @@ func (w *world) write(p *process, o op) task {
 
 func (w *world) read(p *process, o op) task {
 	id := w.call(o)
-	fetch := func(s ledger.Store) task {
+	var obeyed ledger.Route
+	var fetch func(s ledger.Store) task
+	fetch = func(s ledger.Store) task {
 		return w.alive(p, nil, func() task {
 			v := w.stores[s][o.key]
-			w.ret(id, result{ok: true, value: v})
-			return nil
+			return w.alive(p, nil, func() task {
+				newest := s
+				if p.obeyed != obeyed || p.obeyed.State != ledger.Steady {
+					newest = p.obeyed.Main
+					if p.obeyed.State != ledger.Steady {
+						loc, err := w.l.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: o.key})
+						must(err)
+						newest = loc.Store
+					}
+				}
+				if newest != s {
+					return fetch(newest)
+				}
+				w.ret(id, result{ok: true, value: v})
+				return nil
+			})
 		})
 	}
 	return w.alive(p, nil, func() task {
+		obeyed = p.obeyed
 		if p.obeyed.State == ledger.Steady {
 			return fetch(p.obeyed.Main)
 		}
@@ -290,33 +310,54 @@ func (w *world) copyOne(p *process, c ledger.Claim) task {
 				p.unlocked++
 			}
 			w.pending[sid]++
-			sent := w.now
-			return func() task {
-				// On its way: it lands whatever becomes of the sender, unless its
-				// deadline has passed; a fenced one lands only on what was seen.
+			sent, given := w.now, false
+			back := func() {
+				if !locked {
+					p.unlocked--
+				}
+			}
+			// On its way: it lands whatever becomes of the sender, unless its
+			// deadline has passed; a fenced one lands only on what was seen.
+			land := func() bool {
 				w.pending[sid]--
 				switch {
-				case locked && w.now.After(until) && w.stores[c.To][k] != seen:
+				case locked && (given || w.now.After(until)) && w.stores[c.To][k] != seen:
 					w.log("copy of %s refused: the store holds another version", k)
 				case w.now.Sub(sent) > landWithin:
 					w.log("copy of %s timed out", k)
 				default:
 					w.stores[c.To][k] = value
 					w.log("copy %s = %q lands on %v", k, value, c.To)
-					return w.alive(p, func() { p.unlocked = 0 }, func() task {
-						if !locked {
-							p.unlocked--
-						}
-						err := errors.Join(w.l.Settle(w.ctx, c)...)
-						w.log("settle %s: %v", k, err)
-						return nil
-					})
+					return true
 				}
-				return w.alive(p, nil, func() task {
-					if !locked {
-						p.unlocked--
+				return false
+			}
+			if !w.quiet && w.rng.IntN(10) == 0 {
+				// No answer: the claim is kept while it may land.
+				w.tasks = append(w.tasks, running{run: func() task { land(); return nil }, wait: w.rng.IntN(40)})
+				var hold task
+				hold = w.alive(p, func() { p.unlocked = 0 }, func() task {
+					if w.now.Sub(sent) <= landWithin {
+						return hold
 					}
+					back()
+					given = true
 					must(w.l.Unclaim(w.ctx, c))
+					w.log("gave %s back", k)
+					return nil
+				})
+				return hold
+			}
+			return func() task {
+				landed := land()
+				return w.alive(p, func() { p.unlocked = 0 }, func() task {
+					back()
+					if !landed {
+						must(w.l.Unclaim(w.ctx, c))
+						return nil
+					}
+					err := errors.Join(w.l.Settle(w.ctx, c)...)
+					w.log("settle %s: %v", k, err)
 					return nil
 				})
 			}

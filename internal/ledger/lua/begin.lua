@@ -1,17 +1,19 @@
 -- Begin stores the intents of a client's writes, or none of them.
--- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, then id and key of each.
+-- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, removes ("1"/""), then id and key of each.
 -- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq of each},
 -- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED"}.
-local session, want, insync, bucket = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local session, want, insync, bucket, removes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 if route[4] == '1' then return {'HELD'} end
 local x = want ~= '' and want or MAIN
 if x ~= MAIN and route[3] == 'Steady' then return {'MOVED'} end
 local records = {}
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   local r = load(bucket, ARGV[i + 1])
   local store, till = locked(r)
   if store == x then return {'LOCKED', tostring(till - NOW)} end
+  -- Its lock is over, but not its claim: it may still land where nothing is.
+  if removes == '1' and r.c ~= '' and string.sub(r.l, 1, 1) == x then return {'LOCKED', '0'} end
   local y = OTHER[x]
   -- A write that depends on what its store holds must not be overtaken by one
   -- on the other store: they would be told apart in the wrong order.
@@ -27,7 +29,7 @@ end
 local seq = redis.call('GET', P .. 'seq') or '0'
 local out = {'OK', EPOCH, MAIN, route[3], route[4], route[5], route[6], route[7]}
 for j, r in ipairs(records) do
-  local id = ARGV[4 + 2 * j]
+  local id = ARGV[5 + 2 * j]
   if j > 1 then r = load(bucket, r.key) end -- the same key may be named twice
   -- A call that was repeated by the network counts once.
   if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then

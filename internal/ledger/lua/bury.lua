@@ -14,7 +14,7 @@ if ARGV[3] == '1' then
     local bucket, key = string.match(id, '^(%Z+)%z(.*)$')
     local r = load(bucket, key)
     if r.c == session then
-      r.c, r.ct = '', ''
+      r.c, r.ct, r.l = '', '', ''
       touch(r)
       save(r)
       enqueue(r, NOW)

@@ -1,12 +1,16 @@
--- Release ends a claim without a copy.
--- ARGV: now, session, token, bucket, key, mode ("unclaim", "retry", "giveup"), delay ms, cause.
+-- Release ends a claim without a copy, or ("hold") only says that it may come to that.
+-- ARGV: now, session, token, bucket, key, mode ("hold", "unclaim", "retry", "giveup"), delay ms, cause.
 -- Returns 1, or 0 when the claim is lost.
 local r = load(ARGV[4], ARGV[5])
 if r.c ~= ARGV[2] or r.ct ~= ARGV[3] then return 0 end
 local mode = ARGV[6]
+if r.s == r.t then touch(r) end
+if mode == 'hold' then
+  save(r)
+  return 1
+end
 unclaim(r)
 r.l = ''
-if r.s == r.t then touch(r) end
 local attempts = r.a
 if mode ~= 'unclaim' then attempts = attempts + 1 end
 r.a = attempts
