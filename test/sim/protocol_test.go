@@ -102,6 +102,7 @@ type process struct {
 	unlocked int
 	obeyed   ledger.Route
 	known    bool
+	contact  time.Time // when the ledger last answered a heartbeat
 }
 
 type world struct {
@@ -296,6 +297,10 @@ func (w *world) copyOne(p *process, c ledger.Claim) task {
 		value := w.stores[c.From][k]
 		w.log("copier read %s = %q", k, value)
 		return w.alive(p, nil, func() task {
+			if p.m.ID() != sid || w.now.Sub(p.contact) > 10*time.Second {
+				_ = w.l.Unclaim(w.ctx, c) // others may think it dead
+				return nil
+			}
 			locked := p.obeyed.State != ledger.Steady
 			var until time.Time
 			var seen string
@@ -395,7 +400,9 @@ func (w *world) step() {
 	case n < 680:
 		p := w.procs[w.rng.IntN(len(w.procs))]
 		if !p.dead && p.paused == 0 {
-			_, _ = p.m.Beat(w.ctx)
+			if _, err := p.m.Beat(w.ctx); err == nil {
+				p.contact = w.now
+			}
 		}
 	case n < 680+w.managing():
 		w.manage()
