@@ -68,7 +68,7 @@ admin socket = $D/run/\$name.asok
 pid file = $D/run/\$name.pid
 log file = $D/log/\$name.log
 [client.rgw.a]
-rgw frontends = beast endpoint=$ADDRESS:$PORT
+rgw frontends = beast endpoint=$ADDRESS:$PORT tcp_nodelay=1
 rgw dns name = s3.localhost
 rgw thread pool size = 64
 C
