@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -177,5 +178,48 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 	if r.hooks[0].calls.Load() != before {
 		t.Error("a store was asked")
+	}
+}
+
+// A read is slow, and traffic moves to the target and back meanwhile: it must
+// not show a write that has landed on the source and that nobody else sees yet.
+func TestReadThatOverlapsASwitchAndBackSeesWhatOthersSee(t *testing.T) {
+	for name, state := range map[string]ledger.RouteState{"steady": ledger.Steady, "preparing": ledger.Preparing} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			r.put(r.client, "a", "first")
+			r.settled()
+			r.sync()
+			if state == ledger.Preparing {
+				r.route(ledger.Source, ledger.Preparing)
+			}
+			slow, goOn := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			r.hooks[ledger.Source].set(func(in *http.Request, next func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+				if in.Method == http.MethodGet {
+					once.Do(func() { close(slow); <-goOn })
+				}
+				return next(in)
+			})
+			got := make(chan string)
+			go func() { got <- r.get(r.client, "a") }()
+			<-slow
+			r.route(ledger.Source, ledger.Preparing)
+			r.route(ledger.Target, ledger.Switched)
+			r.put(r.client, "a", "second")
+			r.settled()
+			r.route(ledger.Source, ledger.Switched)
+			in, err := r.ledger.Begin(t.Context(), "other", ledger.Object{Bucket: r.bucket, Key: "a"}, ledger.BeginOptions{})
+			r.must(err)
+			r.put(r.direct[ledger.Source], "a", "third, not committed")
+			close(goOn)
+			if s := <-got; s != "second" {
+				t.Errorf("reads %q", s)
+			}
+			r.must(r.ledger.Commit(t.Context(), in))
+			if s := r.get(r.client, "a"); s != "third, not committed" {
+				t.Errorf("after the commit it reads %q", s)
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -212,5 +213,56 @@ func TestLimitsAreKept(t *testing.T) {
 	}
 	if n := count(w.metrics.bytes.WithLabelValues("batch")); n != 4<<20 {
 		t.Errorf("counted %v bytes", n)
+	}
+}
+
+// The answer of a copy is lost and the request lands late: whatever clients have
+// written meanwhile must be what the follower holds in the end.
+func TestCopyWithoutAnAnswerDoesNotLandOnANewerOne(t *testing.T) {
+	for name, end := range map[string]string{"overwritten": "newer", "deleted": ""} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			const b, key = "photos", "hot"
+			l.bucket(ledger.Source, b)
+			l.bucket(ledger.Target, b)
+			lost, landed := make(chan struct{}), make(chan int, 1)
+			var once atomic.Bool
+			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+				if !isWrite(r, key) || once.Swap(true) {
+					return nil, nil
+				}
+				body, _ := io.ReadAll(r.Body)
+				late := r.Clone(context.WithoutCancel(r.Context()))
+				late.Body = io.NopCloser(bytes.NewReader(body))
+				go func() {
+					time.Sleep(2 * time.Second) // the network's delay
+					resp, err := l.faults[ledger.Target].next.RoundTrip(late)
+					if err != nil {
+						landed <- 0
+						return
+					}
+					_ = resp.Body.Close()
+					landed <- resp.StatusCode
+				}()
+				close(lost)
+				return nil, io.ErrUnexpectedEOF
+			})
+			l.start(nil)
+			l.obeyed()
+			l.put(b, key, "old")
+			<-lost
+			if end == "" {
+				l.delete(b, key)
+			} else {
+				l.put(b, key, end)
+			}
+			if status := <-landed; status != http.StatusOK {
+				t.Fatalf("the late request was answered %d", status)
+			}
+			l.synced()
+			if _, got := l.get(ledger.Target, b, key); got != end {
+				t.Errorf("the follower holds %q, want %q", got, end)
+			}
+		})
 	}
 }

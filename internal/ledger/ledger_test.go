@@ -633,3 +633,40 @@ func TestNoWriteGoesToTheOldStoreOnceTheSwitchIsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What a copy was to write only "where nothing is" must not bring back what a
+// client deleted once the lock is over.
+func TestDeleteWaitsForACopyThatMayStillLand(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.route(switched)
+	c := f.claim()
+	f.ok(f.Lock(f.ctx, c, 10*time.Second))
+	f.ok(f.Hold(f.ctx, c))
+	f.now = f.now.Add(11 * time.Second)
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Removes: true}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("Begin of a delete: %v", err)
+	}
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{}))) // what overwrites need not wait
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Removes: true}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("Begin of a delete after a write: %v", err)
+	}
+	f.ok(f.Unclaim(f.ctx, c))
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Removes: true})))
+}
+
+func TestHeldCopyOfABatchIsNotTakenForDone(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	claims, err := f.ClaimObjects(f.ctx, "w1", object.Bucket, []string{object.Key})
+	f.ok(err)
+	f.ok(f.Hold(f.ctx, claims[0]))
+	s, err := f.Stats(f.ctx)
+	f.ok(err)
+	if s.Dirty != 1 || s.Queued != 0 {
+		t.Fatalf("held: %+v", s)
+	}
+	f.ok(f.Unclaim(f.ctx, claims[0]))
+	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+}
