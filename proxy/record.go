@@ -2,8 +2,9 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -288,7 +289,9 @@ func verdict(status int) outcome {
 	return doubtful
 }
 
-// jitter is a random duration in [from, to).
+// jitter is a random duration in [from, to), from the source that a simulation can seed.
 func jitter(from, to time.Duration) time.Duration {
-	return from + rand.N(to-from)
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return from + time.Duration(binary.LittleEndian.Uint64(b[:])%uint64(to-from))
 }

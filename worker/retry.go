@@ -2,7 +2,8 @@ package worker
 
 import (
 	"context"
-	"math/rand/v2"
+	"crypto/rand"
+	"encoding/binary"
 	"time"
 )
 
@@ -13,7 +14,9 @@ const maxBackoff = 30 * time.Second
 func (w *Worker) backoff(failed int) time.Duration {
 	d := w.cfg.Backoff << min(failed, 10)
 	d = min(d, maxBackoff)
-	return d/2 + rand.N(d/2+1)
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // which a simulation can seed
+	return d/2 + time.Duration(binary.LittleEndian.Uint64(b[:])%uint64(d/2+1))
 }
 
 // sleep waits, or returns the error of ctx.

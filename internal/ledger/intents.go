@@ -68,7 +68,7 @@ func (l *Ledger) Begin(ctx context.Context, session string, o Object, opt BeginO
 // when it returns an error; what it could not take back, the caller must Abort. Shards may be at different epochs for a moment, so
 // the intents may name different stores.
 func (l *Ledger) BeginMany(ctx context.Context, session, bucket string, keys []string, opt BeginOptions) ([]Intent, error) {
-	byShard := map[int][]int{}
+	byShard := make([][]int, l.shards)
 	for i, k := range keys {
 		s := l.shardOf(Object{bucket, k})
 		byShard[s] = append(byShard[s], i)
@@ -76,6 +76,9 @@ func (l *Ledger) BeginMany(ctx context.Context, session, bucket string, keys []s
 	out := make([]Intent, len(keys))
 	var begun []Intent
 	for _, idx := range byShard {
+		if len(idx) == 0 {
+			continue
+		}
 		part := make([]string, len(idx))
 		for j, i := range idx {
 			part[j] = keys[i]

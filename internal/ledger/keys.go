@@ -17,7 +17,7 @@ import "strconv"
 //	i:SESSION    hash    open intents: STORE|SEQ|EXCLUSIVE|OBJECT           until settled
 //	doubt        zset    in-doubt intents by ms when to settle          until settled
 //	cl:SESSION   set     objects a session has claimed                  until settled
-//	gone:SESSION set     intents settled as never made                   a day
+//	gone:SESSION set     intents settled as never made, or aborted first  a day
 //	dead:SESSION string  fence                                          30 days
 //	fail         hash    objects given up: cause                        until copied or retried
 //	u            hash    uploads on a store other than route.uploads    until done, or SwitchDone

@@ -670,3 +670,18 @@ func TestHeldCopyOfABatchIsNotTakenForDone(t *testing.T) {
 	f.ok(f.Unclaim(f.ctx, claims[0]))
 	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
 }
+
+func TestBeginThatComesAfterItsAbortLeavesNothing(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	in := f.begin(object, BeginOptions{})
+	f.ok(f.Abort(f.ctx, in))
+	// The call again, as it lies in the socket of a connection that was given up.
+	f.ok(f.Abort(f.ctx, Intent{ID: "late", Session: "p1", Object: object}))
+	v, err := f.run(f.ctx, f.call(beginScript, f.prefix(object), "p1", "", "", object.Bucket, "", "late", object.Key))
+	f.ok(err)
+	if got := strs(v)[0]; got == "OK" {
+		t.Errorf("an intent was begun that had been aborted")
+	}
+	f.empty()
+}

@@ -9,6 +9,7 @@ local x = want ~= '' and want or MAIN
 if x ~= MAIN and route[3] == 'Steady' then return {'MOVED'} end
 local records = {}
 for i = 7, #ARGV, 2 do
+  if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end -- aborted already
   local r = load(bucket, ARGV[i + 1])
   local store, till = locked(r)
   if store == x then return {'LOCKED', tostring(till - NOW)} end

@@ -1,0 +1,413 @@
+package simulation
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// patience is how long a client waits for an answer.
+const patience = 50 * time.Second
+
+// uploadLife is how long a client goes on with a multipart upload.
+const uploadLife = 40 * time.Second
+
+// client is one user of the system; it does one thing at a time.
+type client struct {
+	w      *world
+	name   string
+	signer *s3.Signer
+	seen   map[string]string // ETags of what it read or wrote, by key
+}
+
+func (w *world) runClient(i int, ops []op) {
+	c := &client{w: w, name: fmt.Sprint("client", i), signer: s3.NewSigner(endpoint(0)), seen: map[string]string{}}
+	for _, o := range ops {
+		time.Sleep(o.wait)
+		c.do(o)
+	}
+}
+
+// request is what a client sends.
+type request struct {
+	method, key, query string
+	header             http.Header
+	body               string
+}
+
+// reply is what it hears; nil: nothing.
+type reply struct {
+	*httptest.ResponseRecorder
+	call, ret int64
+}
+
+func (r *reply) body() string { return r.Body.String() }
+func (r *reply) etag() string { return strings.Trim(r.Header().Get("Etag"), `"`) }
+
+// pick chooses a proxy as a load balancer would.
+func (c *client) pick(r *rand.Rand) *node {
+	for {
+		c.w.mu.Lock()
+		all := append([]*node(nil), c.w.nodes...)
+		c.w.mu.Unlock()
+		all = slices.DeleteFunc(all, func(n *node) bool { return !n.ready() })
+		if len(all) > 0 {
+			return all[r.IntN(len(all))]
+		}
+		time.Sleep(between(r, 100*time.Millisecond, 200*time.Millisecond))
+	}
+}
+
+// send sends a request through one of the proxies. answered is false when the
+// client does not know how it went.
+func (c *client) send(o op, step string, rq request) (rep *reply, answered bool) {
+	w := c.w
+	r := roll(w.seed, c.name+o.id+step)
+	n := c.pick(r)
+	p, handler := n.p, n.proxy.Handler()
+	target := "http://proxy.test/" + bucketName
+	if rq.key != "" {
+		target += "/" + s3.EscapeKey(rq.key)
+	}
+	if rq.query != "" {
+		target += "?" + rq.query
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	q := httptest.NewRequest(rq.method, target, strings.NewReader(rq.body)).WithContext(ctx)
+	for k, v := range rq.header {
+		q.Header[k] = v
+	}
+	q.RequestURI = q.URL.RequestURI()
+	c.signer.Sign(q, s3.UnsignedPayload, time.Now())
+	rep = &reply{call: w.tick()}
+	w.note(p, "%s %s %s %s %s %q", o.id, c.name, rq.method, rq.key, rq.query, brief(rq.body))
+	heard := make(chan *httptest.ResponseRecorder, 1)
+	go func() {
+		defer cancel()
+		time.Sleep(between(r, 10*time.Microsecond, 5*time.Millisecond))
+		rec := httptest.NewRecorder()
+		if p.up(ctx) != nil || !served(handler, rec, q) || p.up(ctx) != nil {
+			rec = nil
+		}
+		heard <- rec
+	}()
+	give := time.NewTimer(patience)
+	defer give.Stop()
+	select {
+	case rep.ResponseRecorder = <-heard:
+	case <-give.C:
+		cancel()
+		if w.calm() {
+			w.mu.Lock()
+			w.problem("no answer: %s %s %s", o.id, rq.method, rq.key)
+			w.mu.Unlock()
+		}
+	case <-p.dead:
+	}
+	time.Sleep(between(r, 10*time.Microsecond, 5*time.Millisecond))
+	rep.ret = w.tick()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.result.ops++
+	if rep.ResponseRecorder == nil {
+		w.write(p, "%s heard nothing", o.id)
+		return rep, false
+	}
+	w.write(p, "%s heard %d %q", o.id, rep.Code, brief(rep.body()))
+	if rep.Code >= 500 {
+		w.result.failed++
+		if time.Now().After(w.faultTill) {
+			w.problem("a request failed without a cause: %s %s %s answered %d %s", o.id, rq.method, rq.key, rep.Code, rep.body())
+		}
+		return rep, false
+	}
+	return rep, true
+}
+
+func (w *world) calm() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().After(w.faultTill)
+}
+
+// served runs the handler; false: it cut the connection.
+func served(h http.Handler, rec *httptest.ResponseRecorder, q *http.Request) (ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v != http.ErrAbortHandler { //nolint:errorlint // net/http's own rule
+				panic(v)
+			}
+			ok = false
+		}
+	}()
+	h.ServeHTTP(rec, q)
+	return true
+}
+
+// did records an operation on one key. The status is 0 when there was no answer.
+func (c *client) did(o op, kind, key, value, etag string, rep *reply, out output) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.w.record(input{kind: kind, key: key, value: value, etag: etag, op: o.id}, out, rep.call, rep.ret)
+}
+
+// wrong notes an answer that no S3 store would have given.
+func (c *client) wrong(o op, rep *reply) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.w.problem("an answer that main alone would not have given: %s %s: %d %s", o.id, o.kind, rep.Code, rep.body())
+}
+
+func (c *client) know(value string) string {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	tag := md5tag(value)
+	c.w.knowTag(tag, value)
+	return tag
+}
+
+// valueOf returns the content that an ETag stands for.
+func (c *client) valueOf(o op, etag string) (string, bool) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	v, ok := c.w.tags[strings.Trim(etag, `"`)]
+	if !ok {
+		c.w.problem("an ETag of nothing that was written: %s %s", o.id, etag)
+	}
+	return v, ok
+}
+
+func (c *client) do(o op) {
+	key := o.keys[0]
+	switch o.kind {
+	case "put":
+		c.know(o.value)
+		rep, ok := c.send(o, "", request{method: "PUT", key: key, body: o.value})
+		if ok && rep.Code != 200 {
+			c.wrong(o, rep)
+			return
+		}
+		c.did(o, "write", key, o.value, "", rep, output{unknown: !ok})
+	case "get", "head":
+		c.read(o, key)
+	case "delete":
+		rep, ok := c.send(o, "", request{method: "DELETE", key: key})
+		if ok && rep.Code != 204 {
+			c.wrong(o, rep)
+			return
+		}
+		c.did(o, "write", key, "", "", rep, output{unknown: !ok})
+	case "deleteMany":
+		c.deleteMany(o)
+	case "list":
+		c.list(o)
+	case "putIfAbsent", "putIfMatch":
+		c.conditional(o, key)
+	case "copy":
+		c.copy(o)
+	case "multipart":
+		c.multipart(o, key)
+	}
+}
+
+func (c *client) read(o op, key string) {
+	rep, ok := c.send(o, "", request{method: map[string]string{"get": "GET", "head": "HEAD"}[o.kind], key: key})
+	switch {
+	case !ok:
+	case rep.Code == 404:
+		c.did(o, "read", key, "", "", rep, output{})
+	case rep.Code == 200:
+		value, known := c.valueOf(o, rep.etag())
+		if !known {
+			return
+		}
+		if o.kind == "get" && rep.body() != value {
+			c.w.mu.Lock()
+			c.w.problem("a body that is not its ETag's: %s got %q with the ETag of %q", o.id, rep.body(), value)
+			c.w.mu.Unlock()
+		}
+		c.seen[key] = rep.Header().Get("Etag")
+		c.did(o, "read", key, "", "", rep, output{value: value})
+	default:
+		c.wrong(o, rep)
+	}
+}
+
+func (c *client) deleteMany(o op) {
+	body := "<Delete>"
+	for _, k := range o.keys {
+		body += "<Object><Key>" + k + "</Key></Object>"
+	}
+	rep, ok := c.send(o, "", request{method: "POST", query: "delete=", body: body + "</Delete>"})
+	if ok && rep.Code != 200 {
+		c.wrong(o, rep)
+		return
+	}
+	for _, k := range o.keys {
+		done := ok && strings.Contains(rep.body(), "<Deleted><Key>"+k+"</Key>")
+		c.did(o, "write", k, "", "", rep, output{unknown: !done})
+	}
+}
+
+// list reads pages; each shows what its range of keys holds.
+func (c *client) list(o op) {
+	token := ""
+	after := ""
+	for n := 0; ; n++ {
+		q := url.Values{"list-type": {"2"}, "max-keys": {fmt.Sprint(o.most)}}
+		if token != "" {
+			q.Set("continuation-token", token)
+		}
+		rep, ok := c.send(o, fmt.Sprint("page", n), request{method: "GET", query: q.Encode()})
+		if !ok {
+			return
+		}
+		if rep.Code != 200 {
+			c.wrong(o, rep)
+			return
+		}
+		var page struct {
+			IsTruncated           bool
+			NextContinuationToken string
+			Contents              []struct{ Key, ETag string }
+		}
+		if err := xml.Unmarshal([]byte(rep.body()), &page); err != nil {
+			c.wrong(o, rep)
+			return
+		}
+		shown, last := map[string]string{}, ""
+		for _, e := range page.Contents {
+			v, known := c.valueOf(o, e.ETag)
+			if !known {
+				return
+			}
+			shown[e.Key], last = v, e.Key
+		}
+		for _, k := range keys {
+			if k > after && (!page.IsTruncated || k <= last) {
+				c.did(o, "read", k, "", "", rep, output{value: shown[k]})
+			}
+		}
+		if !page.IsTruncated || n > 10 {
+			return
+		}
+		token, after = page.NextContinuationToken, last
+	}
+}
+
+func (c *client) conditional(o op, key string) {
+	c.know(o.value)
+	kind, h, etag := "ifAbsent", http.Header{"If-None-Match": {"*"}}, ""
+	if o.kind == "putIfMatch" {
+		if etag = c.seen[key]; etag == "" {
+			return
+		}
+		kind, h = "ifMatch", http.Header{"If-Match": {etag}}
+	}
+	rep, ok := c.send(o, "", request{method: "PUT", key: key, header: h, body: o.value})
+	out := output{unknown: !ok}
+	switch {
+	case !ok:
+	case rep.Code == 200:
+		out.ok = true
+	case rep.Code == 412, rep.Code == 404 && kind == "ifMatch":
+	default:
+		c.wrong(o, rep)
+		return
+	}
+	c.did(o, kind, key, o.value, strings.Trim(etag, `"`), rep, out)
+}
+
+func (c *client) copy(o op) {
+	from, to := o.keys[0], o.keys[1]
+	rep, ok := c.send(o, "", request{method: "PUT", key: to, header: http.Header{"X-Amz-Copy-Source": {"/" + bucketName + "/" + from}}})
+	switch {
+	case !ok:
+		c.w.mu.Lock()
+		c.w.stray = append(c.w.stray, strayCopy{from, to, rep.call, o.id})
+		c.w.mu.Unlock()
+	case rep.Code == 404:
+		c.did(o, "read", from, "", "", rep, output{})
+	case rep.Code == 200:
+		var got struct{ ETag string }
+		if err := xml.Unmarshal([]byte(rep.body()), &got); err != nil {
+			c.wrong(o, rep)
+			return
+		}
+		c.w.mu.Lock()
+		tag := strings.Trim(got.ETag, `"`)
+		if _, known := c.w.tags[tag]; !known {
+			// A copy of what was uploaded in parts has an ETag of its own.
+			for v := range c.w.tagsOf {
+				if strings.Trim(md5tag(v), `"`) == tag {
+					c.w.knowTag(tag, v)
+					break
+				}
+			}
+		}
+		c.w.mu.Unlock()
+		if v, known := c.valueOf(o, got.ETag); known {
+			c.did(o, "read", from, "", "", rep, output{value: v})
+			c.did(o, "write", to, v, "", rep, output{})
+		}
+	default:
+		c.wrong(o, rep)
+	}
+}
+
+func (c *client) multipart(o op, key string) {
+	began := time.Now()
+	rep, ok := c.send(o, "create", request{method: "POST", key: key, query: "uploads="})
+	if !ok {
+		return
+	}
+	var made struct{ UploadId string }
+	if rep.Code != 200 || xml.Unmarshal([]byte(rep.body()), &made) != nil {
+		c.wrong(o, rep)
+		return
+	}
+	id := url.QueryEscape(made.UploadId)
+	var parts []string
+	complete := "<CompleteMultipartUpload>"
+	abort := !o.finish
+	for n := 1; n <= o.parts && !abort; n++ {
+		time.Sleep(o.pause)
+		part := fmt.Sprintf("<%s part %d>", o.id, n)
+		rep, ok := c.send(o, fmt.Sprint("part", n), request{method: "PUT", key: key, query: fmt.Sprintf("partNumber=%d&uploadId=%s", n, id), body: part})
+		if ok && rep.Code != 200 {
+			c.wrong(o, rep)
+			return
+		}
+		abort = !ok
+		parts = append(parts, part)
+		complete += fmt.Sprintf("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", n, escaped(md5tag(part)))
+	}
+	time.Sleep(o.pause)
+	if abort || time.Since(began) > uploadLife {
+		_, _ = c.send(o, "abort", request{method: "DELETE", key: key, query: "uploadId=" + id})
+		return
+	}
+	value := strings.Join(parts, "")
+	c.w.mu.Lock()
+	c.w.knowTag(joinedTag(parts), value)
+	c.w.knowTag(md5tag(value), value)
+	c.w.mu.Unlock()
+	rep, ok = c.send(o, "complete", request{method: "POST", key: key, query: "uploadId=" + id, body: complete + "</CompleteMultipartUpload>"})
+	switch {
+	case ok && rep.Code == 200 && strings.Contains(rep.body(), "<Error>"):
+		ok = false
+	case ok && rep.Code != 200:
+		c.wrong(o, rep)
+		return
+	}
+	c.did(o, "write", key, value, "", rep, output{unknown: !ok})
+}

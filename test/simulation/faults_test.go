@@ -1,0 +1,121 @@
+package simulation
+
+import (
+	"strings"
+	"time"
+)
+
+// runFault lets one fault happen when its time comes, and mends it.
+func (w *world) runFault(f fault) {
+	time.Sleep(f.at)
+	w.fault(f.kind, "")
+	w.mu.Lock()
+	w.disturbed(f.span + w.plan.maxInFlight + 20*time.Second)
+	w.write(nil, "FAULT %s of %d for %v (%s)", f.kind, f.who, f.span, f.to)
+	w.mu.Unlock()
+	verb, who := f.kind, ""
+	for _, name := range []string{"Proxy", "Worker", "Manager"} {
+		if v, ok := strings.CutSuffix(f.kind, name); ok {
+			verb, who = v, strings.ToLower(name)
+		}
+	}
+	set := func(m map[peer]bool, v bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		m[f.to] = v
+	}
+	switch {
+	case f.kind == "redisDown":
+		f.to = redisPeer
+		set(w.down, true)
+		time.Sleep(f.span)
+		set(w.down, false)
+	case f.kind == "storeDown":
+		f.span /= 2
+		set(w.down, true)
+		time.Sleep(f.span)
+		set(w.down, false)
+	case f.kind == "redisRefuses":
+		w.refusing(true)
+		time.Sleep(f.span)
+		w.refusing(false)
+	case who == "manager":
+		w.faultManager(verb, f)
+	default:
+		w.faultNode(verb, who, f)
+	}
+	w.mu.Lock()
+	w.write(nil, "mended %s of %d", f.kind, f.who)
+	w.mu.Unlock()
+}
+
+func (w *world) refusing(v bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.redisLost = v
+}
+
+func (w *world) faultManager(verb string, f fault) {
+	m := w.manager
+	p := m.p
+	switch verb {
+	case "crash":
+		if p.alive() {
+			m.crash()
+			time.Sleep(min(f.span, 20*time.Second))
+			m.start()
+		}
+	case "stop":
+		p.stop()
+		time.Sleep(f.span)
+		p.resume()
+	case "cut":
+		w.setCut(p, f.to, true)
+		time.Sleep(f.span)
+		w.setCut(p, f.to, false)
+	}
+}
+
+func (w *world) setCut(p *process, to peer, v bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.cut[to] = v
+}
+
+func (w *world) faultNode(verb, kind string, f fault) {
+	var of []*node
+	w.mu.Lock()
+	for _, n := range w.nodes {
+		if n.kind == kind {
+			of = append(of, n)
+		}
+	}
+	w.mu.Unlock()
+	n := of[f.who%len(of)]
+	p := n.p
+	if !p.alive() {
+		return // another fault has it
+	}
+	switch verb {
+	case "crash":
+		w.kill(n)
+		time.Sleep(min(f.span, 25*time.Second))
+		w.restart(n)
+	case "end": // as SIGTERM would, and a new process in the same pod
+		n.cancel()
+		<-n.done
+		if p.alive() {
+			p.crash()
+			time.Sleep(f.span / 4)
+			w.restart(n)
+		}
+	case "stop":
+		p.stop()
+		time.Sleep(f.span)
+		p.resume()
+	case "cut":
+		w.setCut(p, f.to, true)
+		time.Sleep(f.span)
+		w.setCut(p, f.to, false)
+	}
+}

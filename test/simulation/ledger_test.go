@@ -1,0 +1,275 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// redisHook stands where a process' go-redis client would use the network.
+type redisHook struct{ p *process }
+
+func (redisHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h redisHook) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return h.run(ctx, cmd) }
+}
+
+func (h redisHook) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return h.runAll
+}
+
+func (h redisHook) runAll(ctx context.Context, cmds []redis.Cmder) error { return h.run(ctx, cmds...) }
+
+// redisPatience is how long go-redis waits for an answer.
+const redisPatience = 3 * time.Second
+
+func (h redisHook) run(ctx context.Context, cmds ...redis.Cmder) error {
+	w := h.p.w
+	if answer, ok := w.memo.known(h.p, cmds); ok {
+		return deliver(cmds[0], answer)
+	}
+	requests := make([][]any, len(cmds))
+	for i, c := range cmds {
+		requests[i] = c.Args()
+	}
+	if w.teeth != nil && w.teeth.request != nil {
+		w.teeth.request(h.p, ctx, requests)
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	var answers []any
+	_, err := h.p.call(ctx, redisPeer, w.labelOf(requests), w.plan.maxInFlight, func() {
+		answers = w.execute(h.p, requests)
+	})
+	if err != nil {
+		err = &net.OpError{Op: "read", Net: "tcp", Err: err}
+		for _, c := range cmds {
+			c.SetErr(err)
+		}
+		return err
+	}
+	if w.teeth != nil && w.teeth.answer != nil {
+		w.teeth.answer(h.p, ctx, requests, answers)
+	}
+	var first error
+	for i, c := range cmds {
+		if err := deliver(c, answers[i]); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// ledgerOf returns a process' own view of the ledger.
+func (w *world) ledgerOf(p *process) *ledger.Ledger {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DisableIdentity: true,
+		Dialer: func(context.Context, string, string) (net.Conn, error) { panic("the simulation dials nobody") }})
+	rdb.AddHook(redisHook{p})
+	w.closers = append(w.closers, func() { _ = rdb.Close() })
+	return ledger.New(ledger.Options{Redis: rdb, Migration: "sim", Shards: w.plan.shards, Now: time.Now})
+}
+
+// scriptOf names a request.
+func (w *world) scriptOf(args []any) string {
+	if s, ok := scripts[text(args[min(1, len(args)-1)])]; ok {
+		return s.name
+	}
+	return strings.ToLower(text(args[0]))
+}
+
+// labelOf tells calls apart that are made at the same instant, by what does not
+// depend on their order.
+func (w *world) labelOf(requests [][]any) string {
+	var b strings.Builder
+	for _, args := range requests {
+		name := w.scriptOf(args)
+		b.WriteString(name)
+		if name == "claimtask" || name == "elect" {
+			b.WriteString(" " + text(args[6]))
+		}
+		for _, a := range args[1:] {
+			if s, ok := a.(string); ok && slices.Contains(keys, s) {
+				b.WriteString(" " + s)
+			}
+		}
+	}
+	return b.String()
+}
+
+// execute runs requests on the real Redis.
+func (w *world) execute(p *process, requests [][]any) []any {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.redisLost {
+		return w.refuse(requests)
+	}
+	send := make([][]any, 0, len(requests)+1)
+	skip := 0
+	for i, args := range requests {
+		name := w.scriptOf(args)
+		if name == "elect" {
+			// Redis' own clock does not move with ours, so leases end by our hand.
+			lease, now := text(args[6]), time.Now()
+			if until, ok := w.leases[lease]; ok && !now.Before(until) {
+				send = append(send, []any{"DEL", text(args[3]) + "lease:" + lease})
+				skip++
+			}
+			args = append([]any(nil), args...)
+			args[7] = 1_000_000_000
+		}
+		if w.teeth != nil && name != "evalsha" {
+			if s, ok := w.teeth.scripts[text(args[1])]; ok {
+				args = append([]any(nil), args...)
+				args[1] = s
+			}
+		}
+		send = append(send, args)
+		_ = i
+	}
+	answers := w.redis.do(send...)[skip:]
+	for i, args := range requests {
+		name := w.scriptOf(args)
+		if name == "elect" && answers[i] == int64(1) {
+			ttl, _ := strconv.ParseInt(text(args[7]), 10, 64)
+			w.leases[text(args[6])] = time.Now().Add(time.Duration(ttl) * time.Millisecond)
+		}
+		w.memo.executed(w, name, args, answers[i])
+		if e, ok := answers[i].(redisError); ok && strings.HasPrefix(string(e), "ERR") {
+			w.problem("a script failed: %s: %s", name, e)
+		}
+		if w.tracing && !dull[name] {
+			w.write(p, "%s %s = %s", name, brief(args), brief(answers[i]))
+		}
+	}
+	return answers
+}
+
+// refuse is how Redis answers while it loads its data or has no memory.
+func (w *world) refuse(requests [][]any) []any {
+	out := make([]any, len(requests))
+	for i := range out {
+		out[i] = redisError("LOADING Redis is loading the dataset in memory")
+	}
+	return out
+}
+
+// dull are calls that a trace is better without.
+var dull = map[string]bool{"heartbeat": true, "elect": true, "stats": true, "hgetall": true, "smembers": true, "hmget": true,
+	"llen": true, "settledoubts": true, "hget": true, "claimtask": true}
+
+func brief(v any) string {
+	s := strings.ReplaceAll(fmt.Sprint(v), "\x00", "/")
+	if list, ok := v.([]any); ok && len(list) > 3 && len(text(list[1])) == 40 {
+		s = strings.ReplaceAll(fmt.Sprint(list[5:]), "\x00", "/")
+	}
+	if len(s) > 160 {
+		s = s[:160] + "…"
+	}
+	return s
+}
+
+// memo answers polls for work without Redis while nothing can have changed:
+// idle workers ask a hundred times a second.
+type memo struct {
+	objects, tasks int64 // versions of what the polls look at
+	polls          map[string]poll
+	fenced         map[string]bool
+}
+
+type poll struct {
+	version int64
+	answer  any
+	due     int64 // ms; the poll finds something then
+}
+
+func pollKey(args []any) string {
+	key := text(args[1]) + text(args[3]) + text(args[5])
+	if len(args) > 6 && len(text(args[6])) == 1 {
+		key += text(args[6]) // the task's kind; a number of objects does not matter
+	}
+	return key
+}
+
+func (m *memo) known(p *process, cmds []redis.Cmder) (any, bool) {
+	w := p.w
+	if len(cmds) != 1 || len(cmds[0].Args()) < 6 {
+		return nil, false
+	}
+	args := cmds[0].Args()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	name := w.scriptOf(args)
+	if name != "claimevents" && name != "claimtask" {
+		return nil, false
+	}
+	got, ok := m.polls[pollKey(args)]
+	select {
+	case <-p.awake:
+	default:
+		return nil, false
+	}
+	if !ok || got.version != m.version(name) || got.due > 0 && time.Now().UnixMilli() >= got.due || p.cut[redisPeer] || w.down[redisPeer] || w.redisLost || !p.alive() {
+		return nil, false
+	}
+	return got.answer, true
+}
+
+func (m *memo) version(name string) int64 {
+	if name == "claimtask" {
+		return m.tasks
+	}
+	return m.objects
+}
+
+// executed notes what a call changed. The caller holds the world's lock.
+func (m *memo) executed(w *world, name string, args []any, answer any) {
+	list, _ := answer.([]any)
+	switch name {
+	case "claimtask":
+		if len(list) == 0 {
+			m.polls[pollKey(args)] = poll{m.tasks, answer, 0}
+			return
+		}
+		m.tasks++
+	case "claimevents":
+		if len(list) == 1 && text(list[0]) == "OK" {
+			due := int64(0)
+			first, _ := w.redis.do([]any{"ZRANGE", text(args[3]) + "q", 0, 0, "WITHSCORES"})[0].([]any)
+			if len(first) == 2 {
+				f, _ := strconv.ParseFloat(text(first[1]), 64)
+				due = max(1, int64(f))
+			}
+			m.polls[pollKey(args)] = poll{m.objects, answer, due}
+			return
+		}
+		m.objects++
+	case "begin":
+		if len(list) == 0 || text(list[0]) != "OK" {
+			m.objects++ // a refusal may put the object at the head of the queue
+		}
+	case "fence", "bury":
+		// Repeated each second while a session is being buried.
+		if id := name + text(args[3]) + text(args[5]) + text(args[min(6, len(args)-1)]); !m.fenced[id] || text(args[min(6, len(args)-1)]) == "1" {
+			m.fenced[id] = true
+			m.objects++
+			m.tasks++
+		}
+	case "settledoubts":
+		if answer != int64(0) {
+			m.objects++
+		}
+	case "addbuckets", "finishbucket", "failbucket", "retrybuckets", "advance", "split", "finishbatch", "releasetask", "leave":
+		m.tasks++
+	case "commit", "abort", "doubt", "record", "claimobjects", "settle", "release", "retryfailed", "setroute":
+		m.objects++
+	}
+}

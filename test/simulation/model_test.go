@@ -1,0 +1,160 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// input is what a client asked of one key.
+type input struct {
+	kind  string // read, write, ifAbsent, ifMatch
+	key   string
+	value string // "" is nothing: a delete
+	etag  string
+	op    string
+}
+
+// output is what it heard.
+type output struct {
+	unknown bool // nothing: it may take effect at any later time, or never
+	ok      bool
+	value   string
+}
+
+// model is an S3 object as a register.
+func (w *world) model() porcupine.Model {
+	holds := func(state, etag string) bool { return state != "" && slices.Contains(w.tagsOf[state], etag) }
+	return porcupine.Model{
+		Partition: func(h []porcupine.Operation) [][]porcupine.Operation {
+			by := map[string][]porcupine.Operation{}
+			for _, o := range h {
+				k := o.Input.(input).key
+				by[k] = append(by[k], o)
+			}
+			var out [][]porcupine.Operation
+			for _, k := range keys {
+				out = append(out, by[k])
+			}
+			return out
+		},
+		Init: func() any { return "" },
+		Step: func(state, in, out any) (bool, any) {
+			s, i, o := state.(string), in.(input), out.(output)
+			switch i.kind {
+			case "read":
+				return s == o.value, s
+			case "write":
+				return true, i.value
+			}
+			fits := s == ""
+			if i.kind == "ifMatch" {
+				fits = holds(s, i.etag)
+			}
+			switch {
+			case o.unknown && fits:
+				return true, i.value
+			case o.unknown:
+				return true, s
+			case o.ok:
+				return fits, i.value
+			case i.kind == "ifMatch" && fits && len(w.tagsOf[s]) > 1:
+				return true, s // the same content under another ETag
+			}
+			return !fits, s
+		},
+		DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
+	}
+}
+
+// tick orders calls and answers.
+func (w *world) tick() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock++
+	return w.clock
+}
+
+func (w *world) record(in input, out output, call, ret int64) {
+	w.history = append(w.history, porcupine.Operation{ClientId: len(w.history), Input: in, Output: out, Call: call, Return: ret})
+}
+
+func (w *world) knowTag(etag, value string) {
+	etag = strings.Trim(etag, `"`)
+	w.tags[etag] = value
+	if !slices.Contains(w.tagsOf[value], etag) {
+		w.tagsOf[value] = append(w.tagsOf[value], etag)
+	}
+}
+
+// strayCopy is a CopyObject without an answer: it may have written whatever its
+// source held.
+type strayCopy struct {
+	from, to string
+	call     int64
+	op       string
+}
+
+// check looks for an order of all operations that explains what clients saw. It
+// runs outside of the bubble.
+func (w *world) check() {
+	end := w.clock + 10
+	for _, c := range w.stray {
+		for _, v := range w.seenFrom(c) {
+			w.record(input{kind: "write", key: c.to, value: v, op: c.op}, output{unknown: true}, c.call, end)
+		}
+	}
+	for i := range w.history {
+		if w.history[i].Output.(output).unknown {
+			w.history[i].Return = end
+		}
+	}
+	m := w.model()
+	if got := porcupine.CheckOperationsTimeout(m, w.history, 20*time.Second); got == porcupine.Illegal && len(w.result.told) == 0 {
+		w.problem("not linearizable: %s", w.culprit(m))
+	} else if got == porcupine.Unknown {
+		w.result.faults["unchecked"]++
+	}
+}
+
+// seenFrom returns what clients saw at a copy's destination that only a copy can
+// have brought there.
+func (w *world) seenFrom(c strayCopy) []string {
+	var out []string
+	written := map[string]bool{"": true}
+	for _, o := range w.history {
+		if in := o.Input.(input); in.key == c.to && in.kind != "read" {
+			written[in.value] = true
+		}
+	}
+	for _, o := range w.history {
+		in, got := o.Input.(input), o.Output.(output)
+		if in.key == c.to && in.kind == "read" && !written[got.value] && !slices.Contains(out, got.value) {
+			out = append(out, got.value)
+		}
+	}
+	return out
+}
+
+// culprit names the first answer that no order explains.
+func (w *world) culprit(m porcupine.Model) string {
+	for _, part := range m.Partition(w.history) {
+		slices.SortFunc(part, func(a, b porcupine.Operation) int { return int(a.Return - b.Return) })
+		for i := range part {
+			h := slices.Clone(part[:i+1])
+			for _, o := range part[i+1:] {
+				if o.Call < part[i].Return && o.Input.(input).kind != "read" {
+					o.Output, o.Return = output{unknown: true}, part[i].Return+1
+					h = append(h, o)
+				}
+			}
+			if porcupine.CheckOperationsTimeout(m, h, 5*time.Second) == porcupine.Illegal {
+				return m.DescribeOperation(part[i].Input, part[i].Output)
+			}
+		}
+	}
+	return "at the end"
+}

@@ -1,0 +1,243 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/migration"
+	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/proxy"
+	"github.com/crossfade-io/crossfade/worker"
+)
+
+// node is a pod: a process, and the next one after it ended.
+type node struct {
+	kind     string
+	number   int
+	instance string
+	life     int // processes before this one
+	p        *process
+	proxy    *proxy.Proxy
+	dir      string
+	cancel   context.CancelFunc
+	done     chan struct{}
+}
+
+func endpoint(i int) s3.Endpoint {
+	return s3.Endpoint{URL: fmt.Sprintf("http://store%d.test", i), AccessKeyID: "crossfade", SecretAccessKey: "crossfade-secret"}
+}
+
+func (w *world) addNode(kind string, number int) {
+	n := &node{kind: kind, number: number, instance: fmt.Sprintf("%s-%d", kind, number)}
+	w.mu.Lock()
+	w.nodes = append(w.nodes, n)
+	w.mu.Unlock()
+	w.begin(n, "")
+}
+
+// begin starts a node's process. It does not begin at the same instant as others.
+func (w *world) begin(n *node, journal string) {
+	n.p = w.newProcess(fmt.Sprintf("%s%d.%d", n.kind, n.number, n.life))
+	r := roll(w.seed, "start "+n.p.name)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.cancel, n.done = cancel, done
+	after := between(r, 0, 700*time.Millisecond)
+	if n.kind == "worker" {
+		wk := w.newWorker(n)
+		go func() {
+			defer close(done)
+			time.Sleep(after)
+			_ = wk.Run(ctx)
+		}()
+		return
+	}
+	n.dir = w.stateDir(journal, n.p.name)
+	pr, err := proxy.New(proxy.Config{Ledger: w.ledgerOf(n.p), Instance: n.instance, StateDir: n.dir, Stores: [2]proxy.Store{
+		{Endpoint: endpoint(0), Trailers: true, Transport: transport{n.p, 0}}, {Endpoint: endpoint(1), Trailers: true, Transport: transport{n.p, 1}},
+	}, MaxInFlight: w.plan.maxInFlight, Log: w.log(n.p), Heartbeat: time.Second})
+	if err != nil {
+		panic(err)
+	}
+	w.mu.Lock()
+	n.proxy = pr
+	w.mu.Unlock()
+	go func() {
+		defer close(done)
+		time.Sleep(after)
+		_ = pr.Run(ctx)
+	}()
+}
+
+func (w *world) newWorker(n *node) *worker.Worker {
+	can := s3.Capabilities{Reachable: s3.Yes, PartNumberGet: s3.Yes, AttributesParts: s3.No, ObjectTagging: s3.No, ObjectACL: s3.No,
+		BucketACL: s3.No, ChecksumsStored: s3.No, ObjectLock: s3.No}
+	if w.plan.conditional {
+		can.PutIfNoneMatch, can.PutIfMatch, can.DeleteIfMatch, can.CompleteIfMatch, can.CompleteIfNoneMatch = s3.Yes, s3.Yes, s3.Yes, s3.Yes, s3.Yes
+	}
+	var clients [2]*s3.Client
+	for i := range clients {
+		c, err := s3.NewClient(endpoint(i))
+		if err != nil {
+			panic(err)
+		}
+		c.HTTP = &http.Client{Transport: transport{n.p, i}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		c.S3 = awss3.New(c.S3.Options(), func(o *awss3.Options) {
+			o.HTTPClient = c.HTTP
+			o.Retryer = aws.NopRetryer{}
+		})
+		clients[i] = c
+	}
+	wk, err := worker.New(worker.Config{Ledger: w.ledgerOf(n.p), Instance: n.instance, Stores: clients, Capabilities: [2]s3.Capabilities{can, can},
+		MaxInFlight: w.plan.maxInFlight, Concurrency: 6, Log: w.log(n.p), Heartbeat: time.Second,
+		Dangling: func() worker.Dangling {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.quiet {
+				return worker.Dangling{Policy: worker.Abort, After: 30 * time.Second}
+			}
+			return worker.Dangling{Policy: worker.Wait}
+		}})
+	if err != nil {
+		panic(err)
+	}
+	return wk
+}
+
+// kill ends a node's process at once; nothing that it still does gets out.
+func (w *world) kill(n *node) {
+	n.p.crash()
+	n.cancel()
+}
+
+// restart replaces a process that ended by another one in the same pod.
+func (w *world) restart(n *node) {
+	journal := ""
+	if n.kind == "proxy" {
+		journal = n.dir
+	}
+	n.life++
+	w.begin(n, journal)
+}
+
+// ready says whether a load balancer would send requests to the node.
+func (n *node) ready() bool {
+	if n.kind != "proxy" || n.proxy == nil || !n.p.alive() {
+		return false
+	}
+	rec := httptest.NewRecorder()
+	n.proxy.Readyz().ServeHTTP(rec, nil)
+	return rec.Code == http.StatusOK
+}
+
+// manager is the operator: it persists the engine's state after each step, and
+// may die at any instant.
+type manager struct {
+	w      *world
+	p      *process
+	life   int
+	state  migration.State // what the Migration's status holds
+	spec   migration.Spec
+	ended  chan struct{}
+	cancel context.CancelFunc
+	out    migration.Output
+}
+
+func newManager(w *world) *manager {
+	return &manager{w: w, spec: migration.Spec{Buckets: []string{bucketName}}}
+}
+
+func (m *manager) start() {
+	m.p = m.w.newProcess(fmt.Sprintf("manager.%d", m.life))
+	m.life++
+	ctx, cancel := context.WithCancel(context.Background())
+	m.cancel, m.ended = cancel, make(chan struct{})
+	go m.run(ctx, m.p, m.ended)
+}
+
+func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
+	defer close(ended)
+	w := m.w
+	e := &migration.Engine{Ledger: w.ledgerOf(p), Now: time.Now, ListBuckets: func(context.Context) ([]string, error) { return []string{bucketName}, nil }}
+	r := roll(w.seed, "rhythm "+p.name)
+	for p.alive() {
+		w.mu.Lock()
+		in := migration.Input{State: m.state, Spec: m.spec, Stores: [2]migration.StoreFacts{{Reachable: true}, {Reachable: true}}, Instances: map[string]bool{}}
+		for _, n := range w.nodes {
+			if n.kind == "proxy" {
+				in.Instances[n.instance] = true
+			}
+		}
+		w.mu.Unlock()
+		out, err := e.Step(ctx, in)
+		if p.up(ctx) != nil {
+			return
+		}
+		w.mu.Lock()
+		if err != nil && ctx.Err() == nil {
+			w.write(p, "step: %v", err)
+		}
+		if out.State.Route != m.state.Route {
+			w.write(p, "ROUTE %+v", out.State.Route)
+			w.result.routes[string(out.State.Route.State)]++
+		}
+		m.state, m.out = out.State, out
+		w.mu.Unlock()
+		time.Sleep(min(max(out.Next, 200*time.Millisecond), 2*time.Second) + between(r, 0, time.Second))
+	}
+}
+
+func (m *manager) crash() {
+	m.p.crash()
+	m.cancel()
+	<-m.ended
+}
+
+// revive makes sure that a manager runs.
+func (m *manager) revive() {
+	m.w.mu.Lock()
+	clear(m.p.cut)
+	m.spec.RetryFailed = "quiet"
+	m.w.mu.Unlock()
+	m.p.resume()
+	if !m.p.alive() {
+		m.start()
+	}
+}
+
+func (m *manager) waits() []string {
+	out := append([]string(nil), m.out.WaitingFor...)
+	for _, c := range m.out.Conditions {
+		if c.Status != nil && !*c.Status {
+			out = append(out, c.Type+": "+c.Message)
+		}
+	}
+	return out
+}
+
+// ask changes spec.switch.
+func (m *manager) ask(i int, s switchAt) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	to := s.to
+	if s.flip {
+		to = m.state.Route.Main.Other()
+	}
+	req := migration.DefaultRequest(to)
+	req.PauseWrites, req.MaxPause, req.Attempt = s.pause, 20*time.Second, fmt.Sprint(i)
+	req.Overrides = map[migration.Guard]bool{migration.GuardAuditClean: true, migration.GuardCaughtUp: true}
+	m.spec.Switch = &req
+	if s.none {
+		m.spec.Switch = nil
+	}
+	m.w.write(nil, "ASK %v pause=%v none=%v", to, s.pause, s.none)
+}
+
+var _ = ledger.Source

@@ -1,0 +1,132 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// plan is all that a history does of its own accord. What becomes of its calls is
+// decided call by call; see fateOf.
+type plan struct {
+	shards           int
+	proxies, workers int
+	maxInFlight      time.Duration
+	conditional      bool    // the stores know If-Match and If-None-Match
+	slow             float64 // share of calls that are slow
+	callFaults       float64 // share of calls that go wrong
+	mask             map[string]bool
+	clients          [][]op
+	faults           []fault
+	switches         []switchAt
+}
+
+// op is what one client does next.
+type op struct {
+	id     string
+	kind   string
+	keys   []string
+	value  string
+	parts  int // of a multipart upload
+	pause  time.Duration
+	wait   time.Duration // before the op
+	most   int           // keys of a page
+	finish bool          // an upload is completed, not aborted
+}
+
+// fault is something that happens to processes, not to single calls.
+type fault struct {
+	id   string
+	at   time.Duration
+	span time.Duration
+	kind string
+	who  int
+	to   peer
+}
+
+// switchAt is a change of spec.switch.
+type switchAt struct {
+	at    time.Duration
+	to    ledger.Store
+	flip  bool // to whichever store is not main then
+	pause bool // PauseWrites
+	none  bool // taken away
+}
+
+var keys = []string{"a/k0", "a/k1", "k2"}
+
+// newPlan draws a history.
+func newPlan(seed uint64) *plan {
+	r := roll(seed, "plan")
+	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}}
+	calm := chance(r, .2) // nothing fails: then no request may
+	p.slow = []float64{0, .01, .05}[r.IntN(3)]
+	if !calm {
+		p.callFaults = []float64{0, .005, .02, .06}[r.IntN(4)]
+	}
+	length := between(r, 30*time.Second, 90*time.Second)
+	n := 3 + r.IntN(3)
+	for c := range n {
+		p.clients = append(p.clients, drawOps(r, c, length))
+	}
+	for at := between(r, time.Second, 15*time.Second); at < length; at += between(r, time.Second, length/2) {
+		p.switches = append(p.switches, switchAt{at: at, to: ledger.Store(r.IntN(2)), flip: chance(r, .7), pause: chance(r, .2), none: chance(r, .05)})
+	}
+	if calm {
+		return p
+	}
+	for i := range r.IntN(7) {
+		p.faults = append(p.faults, drawFault(r, i, length))
+	}
+	slices.SortFunc(p.faults, func(a, b fault) int { return int(a.at - b.at) })
+	return p
+}
+
+// kinds of ops, as often as they come.
+var kinds = map[string]int{"put": 22, "get": 24, "head": 5, "delete": 9, "deleteMany": 4, "list": 10, "putIfAbsent": 7, "putIfMatch": 6, "copy": 6, "multipart": 8}
+
+func drawOps(r *rand.Rand, c int, length time.Duration) []op {
+	var out []op
+	mean := []time.Duration{400 * time.Millisecond, 2 * time.Second, 5 * time.Second}[r.IntN(3)]
+	for i, at := 0, time.Duration(0); at < length && i < 25; i++ {
+		o := op{id: fmt.Sprintf("c%d.%d", c, i), wait: between(r, time.Millisecond, 2*mean), most: 1000, finish: chance(r, .85)}
+		n := r.IntN(101)
+		for _, k := range []string{"put", "get", "head", "delete", "deleteMany", "list", "putIfAbsent", "putIfMatch", "copy", "multipart"} {
+			if n -= kinds[k]; n < 0 {
+				o.kind = k
+				break
+			}
+		}
+		at += o.wait
+		first := r.IntN(len(keys))
+		o.keys = []string{keys[first], keys[(first+1+r.IntN(len(keys)-1))%len(keys)]}
+		o.value = "<" + o.id + ">"
+		o.parts, o.pause = 1+r.IntN(2), between(r, time.Millisecond, 8*time.Second)
+		if chance(r, .4) {
+			o.most = 1 + r.IntN(2)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// The kinds of faults. "lose" and "flush" take from Redis what it had
+// acknowledged, which is told of and not hidden: they are drawn with -loss only.
+var faultKinds = []string{"crashProxy", "crashWorker", "crashManager", "stopProxy", "stopWorker", "stopManager", "endProxy", "endWorker",
+	"cutProxy", "cutWorker", "cutManager", "redisDown", "redisRefuses", "storeDown", "crashProxy", "crashWorker", "stopProxy", "stopWorker"}
+
+func drawFault(r *rand.Rand, i int, length time.Duration) fault {
+	f := fault{id: fmt.Sprint("f", i), at: between(r, 0, length), kind: faultKinds[r.IntN(len(faultKinds))], who: r.IntN(3)}
+	f.span = []time.Duration{between(r, 50*time.Millisecond, 2*time.Second), between(r, time.Second, 15*time.Second), between(r, 10*time.Second, 50*time.Second)}[r.IntN(3)]
+	f.to = []peer{redisPeer, sourcePeer, targetPeer}[r.IntN(3)]
+	if f.kind == "storeDown" {
+		f.to = []peer{sourcePeer, targetPeer}[r.IntN(2)]
+	}
+	if f.kind == "cutManager" {
+		f.to = redisPeer
+	}
+	return f
+}

@@ -1,0 +1,5 @@
+package simulation
+
+import "testing"
+
+func (l *lab) explain(*testing.T, uint64, result) {}

@@ -1,0 +1,170 @@
+package simulation
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crossfade-io/crossfade/internal/ledger/ledgertest"
+)
+
+var (
+	histories = flag.Int("histories", 0, "how many histories to play; 0: for as long as -for says")
+	period    = flag.Duration("for", 10*time.Second, "how long to play")
+	first     = flag.Uint64("first", 1, "the first seed")
+	stride    = flag.Uint64("stride", 1, "from one seed to the next")
+	oneSeed   = flag.Uint64("seed", 0, "play this seed only, and print what happens in it")
+	twice     = flag.Bool("twice", false, "play each seed twice and tell those that differ")
+	goOn      = flag.Bool("go-on", false, "go on after a failure, and count")
+	scripts   map[string]luaScript
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// One thing at a time: what happens at one instant happens in one order.
+	runtime.GOMAXPROCS(1)
+	redis.SetLogger(silent{})
+	var err error
+	if scripts, err = luaScripts(); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+// lab is what histories are played with, one after the other.
+type lab struct {
+	server *server
+	dir    string
+	n      int
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	s, err := dial(ledgertest.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{server: s, dir: t.TempDir()}
+	l.load(scripts)
+	return l
+}
+
+func (l *lab) load(scripts map[string]luaScript) {
+	for _, s := range scripts {
+		l.server.do([]any{"SCRIPT", "LOAD", s.source})
+	}
+}
+
+// play plays one history in a bubble of its own.
+func (l *lab) play(t *testing.T, seed uint64, p *plan, broken *tooth, tracing bool) result {
+	t.Helper()
+	l.n++
+	dir := l.dir + "/" + strconv.Itoa(l.n)
+	defer func() { _ = os.RemoveAll(dir) }()
+	l.server.do([]any{"FLUSHALL"})
+	w := newWorld(seed, p, l.server, dir)
+	w.teeth, w.tracing = broken, tracing
+	if broken != nil {
+		w.teeth = broken.sharpen(l)
+	}
+	t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, seed)
+		synctest.Test(t, func(*testing.T) { w.play() })
+	})
+	w.check()
+	w.result.trace = w.trace
+	return w.result
+}
+
+// tally sums up many histories.
+type tally struct {
+	histories, ops, steps, failed int
+	virtual                       time.Duration
+	faults, routes                map[string]int
+	began                         time.Time
+}
+
+func (a *tally) add(r result) {
+	a.histories++
+	a.ops += r.ops
+	a.steps += r.steps
+	a.failed += r.failed
+	a.virtual += r.took
+	for k, n := range r.faults {
+		a.faults[k] += n
+	}
+	for k, n := range r.routes {
+		a.routes[k] += n
+	}
+	if len(r.told) > 0 {
+		a.faults["told"]++
+	}
+}
+
+func (a *tally) String() string {
+	d := time.Since(a.began)
+	return fmt.Sprintf("%d histories in %v (%.1f/s), %v of virtual time, %d requests of clients (%d answered with 5xx), %d calls, routes %v, faults %v",
+		a.histories, d.Round(time.Second), float64(a.histories)/d.Seconds(), a.virtual.Round(time.Second), a.ops, a.failed, a.steps, a.routes, a.faults)
+}
+
+func TestHistories(t *testing.T) {
+	l := newLab(t)
+	if *oneSeed != 0 {
+		r := l.play(t, *oneSeed, newPlan(*oneSeed), nil, true)
+		for _, line := range r.trace {
+			fmt.Println(line)
+		}
+		fmt.Printf("digest %x, %d calls, %v\n", r.digest, r.steps, r.faults)
+		if r.problem != "" {
+			t.Fatalf("seed %d: %s", *oneSeed, r.problem)
+		}
+		return
+	}
+	all := &tally{faults: map[string]int{}, routes: map[string]int{}, began: time.Now()}
+	differ, bad := 0, 0
+	told := time.Now()
+	for seed := *first; ; seed += *stride {
+		if *histories > 0 && all.histories >= *histories || *histories == 0 && time.Since(all.began) > *period {
+			break
+		}
+		r := l.play(t, seed, newPlan(seed), nil, false)
+		all.add(r)
+		if *twice {
+			if again := l.play(t, seed, newPlan(seed), nil, false); again.digest != r.digest || again.problem != r.problem {
+				differ++
+			}
+		}
+		if r.problem != "" {
+			bad++
+			t.Errorf("seed %d: %s", seed, r.problem)
+			if !*goOn {
+				l.explain(t, seed, r)
+				break
+			}
+		}
+		if time.Since(told) > time.Minute {
+			told = time.Now()
+			fmt.Println(all)
+		}
+	}
+	fmt.Println(all)
+	if *twice {
+		fmt.Printf("%d of %d seeds did not replay exactly\n", differ, all.histories)
+	}
+	if bad > 0 {
+		fmt.Printf("%d of %d histories failed\n", bad, all.histories)
+	}
+}

@@ -1,0 +1,342 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/migration"
+)
+
+// world is one history while it is played.
+type world struct {
+	seed    uint64
+	plan    *plan
+	redis   *server
+	teeth   *tooth
+	tracing bool
+
+	mu        sync.Mutex
+	quiet     bool // no more faults
+	began     time.Time
+	stores    [2]*store
+	down      map[peer]bool
+	redisLost bool // Redis answers with errors
+	leases    map[string]time.Time
+	memo      memo
+	closers   []func()
+
+	nodes   []*node
+	manager *manager
+	dir     string
+
+	clock     int64 // orders calls and answers
+	history   []porcupine.Operation
+	tags      map[string]string // content by ETag
+	tagsOf    map[string][]string
+	stray     []strayCopy
+	faultTill time.Time // when the last fault's effects are over
+
+	trace   []string
+	digest  uint64
+	result  result
+	cancels []context.CancelFunc
+}
+
+// result is what a history came to.
+type result struct {
+	problem string
+	kind    string // a word for the problem, so that a shrunk history is seen to fail alike
+	ops     int
+	steps   int
+	failed  int // requests answered with 5xx
+	faults  map[string]int
+	told    []string // unclean events: what the ledger says it may have missed
+	routes  map[string]int
+	digest  uint64
+	trace   []string
+	calls   []string // names of the calls that went wrong
+	took    time.Duration
+}
+
+const bucketName = "b"
+
+func newWorld(seed uint64, p *plan, s *server, dir string) *world {
+	w := &world{seed: seed, plan: p, redis: s, dir: dir, down: map[peer]bool{}, leases: map[string]time.Time{},
+		memo: memo{polls: map[string]poll{}, fenced: map[string]bool{}}, tags: map[string]string{}, tagsOf: map[string][]string{}}
+	w.result = result{faults: map[string]int{}, routes: map[string]int{}}
+	w.stores = [2]*store{newStore("source"), newStore("target")}
+	for _, st := range w.stores {
+		st.conditional = p.conditional
+	}
+	return w
+}
+
+// problem ends a history's good name; the first one counts. The caller holds the lock.
+func (w *world) problem(format string, args ...any) {
+	if w.result.problem != "" {
+		return
+	}
+	w.result.kind, _, _ = strings.Cut(format, ":")
+	w.result.problem = fmt.Sprintf(format, args...)
+	w.write(nil, "PROBLEM %s", w.result.problem)
+}
+
+// write adds a line to the trace. The caller holds the lock.
+func (w *world) write(p *process, format string, args ...any) {
+	if !w.tracing {
+		return
+	}
+	name := "-"
+	if p != nil {
+		name = p.name
+	}
+	w.trace = append(w.trace, fmt.Sprintf("%11.6f %-11s %s", time.Since(w.began).Seconds(), name, fmt.Sprintf(format, args...)))
+}
+
+func (w *world) note(p *process, format string, args ...any) {
+	if !w.tracing {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(p, format, args...)
+}
+
+// step counts a call that is being applied.
+func (w *world) step(_ *process, _ string, f fate) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.result.steps++
+	w.digest = mix(w.digest ^ uint64(time.Since(w.began)) ^ uint64(len(f.name)))
+}
+
+// fault counts a fault, after which requests may fail for a while.
+func (w *world) fault(kind, name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kind, _, _ = strings.Cut(kind, " ")
+	w.result.faults[kind]++
+	if name != "" {
+		w.result.calls = append(w.result.calls, name)
+	}
+	w.disturbed(w.plan.maxInFlight)
+	w.write(nil, "FAULT %s %s", kind, name)
+}
+
+// disturbed notes that something goes wrong for a while. The caller holds the lock.
+func (w *world) disturbed(span time.Duration) {
+	if till := time.Now().Add(span); till.After(w.faultTill) {
+		w.faultTill = till
+	}
+}
+
+func (w *world) log(p *process) logr.Logger {
+	if !w.tracing {
+		return logr.Discard()
+	}
+	return funcr.New(func(_, args string) { w.note(p, "log %s", args) }, funcr.Options{Verbosity: 1})
+}
+
+// play runs the whole history; it is called inside of the bubble.
+func (w *world) play() {
+	w.began = time.Now()
+	for _, st := range w.stores[:1] {
+		b := &bucket{map[string]*object{}, map[string]*upload{}}
+		st.buckets[bucketName] = b
+		for i, k := range keys[:2] {
+			o := b.put(k, fmt.Sprintf("<init%d>", i), nil)
+			w.knowTag(o.etag, o.data)
+			w.record(input{kind: "write", key: k, value: o.data}, output{}, w.tick(), w.tick())
+		}
+	}
+	w.manager = newManager(w)
+	w.manager.start()
+	for i := range w.plan.proxies {
+		w.addNode("proxy", i)
+	}
+	for i := range w.plan.workers {
+		w.addNode("worker", i)
+	}
+	var clients, others sync.WaitGroup
+	for i, ops := range w.plan.clients {
+		clients.Go(func() { w.runClient(i, ops) })
+	}
+	for _, f := range w.plan.faults {
+		others.Go(func() { w.runFault(f) })
+	}
+	others.Go(func() {
+		at := time.Duration(0)
+		for i, s := range w.plan.switches {
+			time.Sleep(s.at - at)
+			at = s.at
+			w.manager.ask(i, s)
+		}
+	})
+	clients.Wait()
+	others.Wait()
+	w.settle()
+	w.end()
+}
+
+// settle lets everything come to rest without faults, and looks at what is left.
+func (w *world) settle() {
+	w.mu.Lock()
+	w.quiet, w.redisLost = true, false
+	w.write(nil, "QUIET")
+	clear(w.down)
+	nodes := append([]*node(nil), w.nodes...)
+	w.mu.Unlock()
+	for _, n := range nodes {
+		w.mu.Lock()
+		clear(n.p.cut)
+		w.mu.Unlock()
+		n.p.resume()
+		if !n.p.alive() {
+			w.restart(n)
+		}
+	}
+	w.manager.revive()
+	oracle := w.newProcess("oracle")
+	oracle.oracle = true
+	l := w.ledgerOf(oracle)
+	ctx := context.Background()
+	limit := time.Now().Add(15 * time.Minute)
+	var why string
+	for {
+		time.Sleep(time.Second)
+		if why = w.unsettled(ctx, l); why == "" {
+			break
+		}
+		if time.Now().After(limit) {
+			w.mu.Lock()
+			w.problem("does not come to rest: %s; the engine waits for %q", why, w.manager.waits())
+			w.mu.Unlock()
+			break
+		}
+	}
+	unclean, err := l.Unclean(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		w.problem("ledger: %v", err)
+	}
+	for _, u := range unclean {
+		if !strings.Contains(u.Reason, "ended without saying") {
+			w.result.told = append(w.result.told, u.Reason)
+		}
+	}
+	w.compare()
+}
+
+// unsettled says what is still under way, "" when nothing is.
+func (w *world) unsettled(ctx context.Context, l *ledger.Ledger) string {
+	s, err := l.Stats(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	if n := s.Dirty + s.Doubts + s.Queued + s.Intents[0] + s.Intents[1] + s.Newest[0] + s.Newest[1] + s.Failed; n != 0 {
+		return fmt.Sprintf("the ledger holds %+v", s)
+	}
+	r, err := l.Route(ctx)
+	if err != nil || r.State != ledger.Steady {
+		return fmt.Sprintf("the route is %+v, %v", r, err)
+	}
+	if !r.Run {
+		return "the migration has not started"
+	}
+	buckets, err := l.Buckets(ctx)
+	if err != nil || len(buckets) != 1 || buckets[0].State != ledger.BucketCopied {
+		return fmt.Sprintf("the buckets are %+v, %v", buckets, err)
+	}
+	dead, err := l.DeadSessions(ctx, 15*time.Second)
+	if err != nil || len(dead) > 0 {
+		return fmt.Sprintf("dead sessions %+v, %v", dead, err)
+	}
+	sessions, err := l.Sessions(ctx)
+	for _, s := range sessions {
+		if s.Unrecorded > 0 || s.Epoch != r.Epoch {
+			return fmt.Sprintf("session %+v", s)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range texts(w.redis.do([]any{"KEYS", "*"})[0].([]any)) {
+		_, name, _ := strings.Cut(k, "}:")
+		switch kind, _, found := strings.Cut(name, ":"); {
+		case found && (kind == "o" || kind == "i" || kind == "cl" || kind == "x"):
+			return "the ledger holds the key " + k
+		case name == "u" || name == "q" || name == "age" || name == "doubt" || name == "fail":
+			return "the ledger holds the key " + k
+		}
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// compare looks at both stores and adds the last reads. The caller holds the lock.
+func (w *world) compare() {
+	a, b := w.stores[0].contents(bucketName), w.stores[1].contents(bucketName)
+	for _, k := range keys {
+		if a[k] != b[k] && len(w.result.told) == 0 {
+			w.problem("stores differ: %s is %q on the source and %q on the target", k, a[k], b[k])
+		}
+	}
+	main := w.manager.state.Route.Main
+	for _, k := range keys {
+		value := ""
+		if o := w.stores[main].buckets[bucketName].objects[k]; o != nil {
+			value = o.data
+		}
+		w.clock++
+		w.record(input{kind: "read", key: k}, output{value: value}, w.clock, w.clock+1)
+		w.clock++
+	}
+}
+
+// end stops everything, so that the bubble can end.
+func (w *world) end() {
+	for _, n := range w.nodes {
+		n.cancel()
+	}
+	w.manager.crash()
+	for _, n := range w.nodes {
+		<-n.done
+	}
+	for _, n := range w.nodes {
+		n.p.crash()
+	}
+	for _, f := range w.closers {
+		f()
+	}
+	w.result.took = time.Since(w.began)
+	w.result.digest, w.result.trace = w.digest, w.trace
+}
+
+// stateDir returns a directory of a proxy, a copy of what from holds.
+func (w *world) stateDir(from, name string) string {
+	to := filepath.Join(w.dir, name)
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		panic(err)
+	}
+	if from != "" {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil && !errors.Is(err, os.ErrExist) {
+			panic(err)
+		}
+	}
+	return to
+}
+
+var _ = migration.DefaultRequest
