@@ -24,6 +24,7 @@ import (
 type localFlags struct {
 	file, secretsDir, listen, redis, stateDir, statusFile, metrics string
 	plain                                                          bool
+	proxies                                                        []string
 }
 
 func localCommand(log func() logr.Logger) *cobra.Command {
@@ -36,7 +37,12 @@ The manifest is the one that kubectl apply takes; Secrets may stand in the same
 file or in --secrets-dir (one directory a Secret, one file a key). The file is
 read again when it changes: add spec.switch to cut over, or run
 "crossfade local switch -f FILE". State is kept in --state-dir: started again,
-the migration goes on from where it was.`,
+the migration goes on from where it was.
+
+With --proxies this process runs the phase engine alone: "crossfade proxy" and
+"crossfade worker" are processes of their own then, with manifests that name the
+same Migration and the same Redis. No switch begins while one of the proxies
+named does not obey the route.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLocal(cmd.Context(), f, log())
@@ -49,6 +55,7 @@ the migration goes on from where it was.`,
 	fs.StringVar(&f.stateDir, "state-dir", "", "directory for state; default: crossfade-NAME beside the manifest")
 	fs.StringVar(&f.statusFile, "status-file", "", "write the Migration's status there as JSON, every second")
 	fs.StringVar(&f.metrics, "metrics", "", "address of metrics and probes; left out: none")
+	fs.StringSliceVar(&f.proxies, "proxies", nil, "run the phase engine alone, for crossfade proxy processes with these --instance names")
 	fs.BoolVar(&f.plain, "plain", false, "plain lines instead of a live picture")
 	_ = cmd.MarkFlagRequired("file")
 	cmd.AddCommand(localSwitchCommand())
@@ -109,13 +116,16 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 }
 
 func (lo *local) run(ctx context.Context) error {
+	if len(lo.f.proxies) > 0 {
+		return lo.drive(ctx)
+	}
 	c, reg := lo.m.config(), newRegistry()
 	host, _ := os.Hostname()
-	p, err := newProxy(c, lo.m.secrets(), lo.ledger, host, lo.f.stateDir, lo.log.WithName("proxy"), reg)
+	p, err := newProxy(c, lo.m.secrets(), lo.ledger, host, lo.f.stateDir, 0, lo.log.WithName("proxy"), reg)
 	if err != nil {
 		return err
 	}
-	w, err := newWorker(c, lo.m.secrets(), lo.ledger, host, danglingPolicy(lo.m.config), lo.log.WithName("worker"), reg)
+	w, err := newWorker(c, lo.m.secrets(), lo.ledger, host, 0, danglingPolicy(lo.m.config), lo.log.WithName("worker"), reg)
 	if err != nil {
 		return err
 	}
@@ -148,6 +158,12 @@ func (lo *local) drive(ctx context.Context) error {
 		in := migration.Input{Spec: config.EngineSpec(&c.Migration.Spec), State: controllers.StateOf(&lo.state.status)}
 		for i, look := range looks {
 			in.Stores[i] = look.StoreFacts
+		}
+		if len(lo.f.proxies) > 0 {
+			in.Instances = map[string]bool{}
+			for _, name := range lo.f.proxies {
+				in.Instances[name] = true
+			}
 		}
 		out, err := lo.engine.Step(ctx, in)
 		if ctx.Err() != nil {

@@ -24,6 +24,7 @@ import (
 // roleFlags are what proxy and worker pods are told.
 type roleFlags struct {
 	config, secretsDir, metrics, instance string
+	maxInFlight                           time.Duration
 }
 
 func (f *roleFlags) add(fs *pflag.FlagSet) {
@@ -32,6 +33,8 @@ func (f *roleFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.secretsDir, "secrets-dir", "/etc/crossfade/secrets", "directory with one directory a Secret")
 	fs.StringVar(&f.metrics, "metrics", ":9090", "address of metrics and probes")
 	fs.StringVar(&f.instance, "instance", host, "name of the pod or machine")
+	fs.DurationVar(&f.maxInFlight, "max-in-flight", time.Minute,
+		"how long a request to a store may still land after this process lost sight of it; the same for all proxies and workers of a migration")
 }
 
 func (f *roleFlags) load() (*config.Config, config.Secrets, error) {
@@ -50,7 +53,7 @@ func openLedger(c *config.Config, secrets config.Secrets) (*ledger.Ledger, error
 	return ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)}), nil
 }
 
-func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {
+func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, maxInFlight time.Duration, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {
 	endpoints, err := config.Stores(c.Migration, secrets)
 	if err != nil {
 		return nil, err
@@ -61,7 +64,7 @@ func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instan
 	}
 	lookup := config.ClientSecret(clients)
 	cfg := proxy.Config{
-		Ledger: l, Instance: instance, StateDir: stateDir,
+		Ledger: l, Instance: instance, StateDir: stateDir, MaxInFlight: maxInFlight,
 		Clients: func(id string) (string, string, bool) {
 			k, ok := lookup(id)
 			return k.SecretAccessKey, k.SessionToken, ok
@@ -83,7 +86,7 @@ func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instan
 	return proxy.New(cfg)
 }
 
-func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance string, dangling func() worker.Dangling, log logr.Logger, reg prometheus.Registerer) (*worker.Worker, error) {
+func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance string, maxInFlight time.Duration, dangling func() worker.Dangling, log logr.Logger, reg prometheus.Registerer) (*worker.Worker, error) {
 	endpoints, err := config.Stores(c.Migration, secrets)
 	if err != nil {
 		return nil, err
@@ -91,7 +94,7 @@ func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, insta
 	cfg := worker.Config{
 		Ledger: l, Instance: instance, BucketNames: config.TargetNames(c.Migration),
 		Concurrency: int(c.Migration.Spec.Worker.Concurrency), Log: log, Registry: reg,
-		Dangling: dangling,
+		Dangling: dangling, MaxInFlight: maxInFlight,
 	}
 	for i, e := range endpoints {
 		if cfg.Stores[i], err = s3.NewClient(e); err != nil {
@@ -141,7 +144,7 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 				return err
 			}
 			reg := newRegistry()
-			p, err := newProxy(c, secrets, l, f.instance, stateDir, log().WithName("proxy"), reg)
+			p, err := newProxy(c, secrets, l, f.instance, stateDir, f.maxInFlight, log().WithName("proxy"), reg)
 			if err != nil {
 				return err
 			}
@@ -185,7 +188,7 @@ func workerCommand(log func() logr.Logger) *cobra.Command {
 			current.Store(c)
 			go config.Watch(cmd.Context(), f.config, 5*time.Second, func(c *config.Config) { current.Store(c) },
 				func(err error) { log().Error(err, "the changed manifest is not used") })
-			w, err := newWorker(c, secrets, l, f.instance, danglingPolicy(current.Load), log().WithName("worker"), reg)
+			w, err := newWorker(c, secrets, l, f.instance, f.maxInFlight, danglingPolicy(current.Load), log().WithName("worker"), reg)
 			if err != nil {
 				return err
 			}

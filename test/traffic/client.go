@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/crossfade-io/crossfade/test/seed"
 )
@@ -21,6 +22,7 @@ type client struct {
 
 	uploads []*upload
 	strays  map[string]bool // upload ids whose end is in doubt
+	tidy    struct{ next, until time.Duration }
 }
 
 func newClient(r *Run, id int) *client {
@@ -53,7 +55,7 @@ var oddEnds = []string{" a b", "+c", "%41%", "-ü日🙂", "&d=e?f#g", "'\"<h>",
 // work goes on until ctx is done, then ends what is open.
 func (c *client) work(ctx context.Context) {
 	for c.run.limit.Wait(ctx) == nil {
-		if !c.dueUpload() {
+		if !c.dueUpload() && !c.dueTidying() {
 			c.step(c.ops[c.rnd.IntN(len(c.ops))])
 		}
 	}

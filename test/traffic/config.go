@@ -66,6 +66,23 @@ type Config struct {
 	// AllowBroken keeps requests that got no answer (the connection broke or
 	// timed out) out of the violations. They are counted all the same.
 	AllowBroken bool
+
+	// Excuse tells whether a request may fail as it did, for faults that the
+	// caller made. Those failures are counted apart and are no violations.
+	Excuse func(Failure) bool
+
+	// AbortStrays lets clients abort uploads of their own whose end, or beginning,
+	// got no answer. Without it such uploads stay, and hold a switch.
+	AbortStrays bool
+}
+
+// Failure is a request that failed.
+type Failure struct {
+	Op         Op
+	Start, End time.Time
+	Status     int // HTTP; 0: no answer, or one that broke off
+	Code       string
+	Err        error
 }
 
 // DefaultMix returns the weights that Config uses when it has none. Weights of

@@ -53,7 +53,7 @@ func (c *client) createUpload(reg *register) {
 		c.uploads = append(c.uploads, u)
 		c.sendPart(u)
 	case a.unknown():
-		c.strays["any of "+reg.key] = true
+		c.stray("any of " + reg.key)
 	default:
 		c.run.unexpected(CreateMultipartUpload, reg, a)
 	}
@@ -138,9 +138,9 @@ func (c *client) finish(u *upload, complete bool) {
 	case a.ok() && etag != "" && etag != u.c.etag: // Ceph's gateway leaves it empty
 		c.run.violate(KindCorrupt, CompleteMultipartUpload, u.reg, a, "answered ETag %s for write %s", etag, &u.c)
 	case a.unknown():
-		c.strays[u.id] = true
+		c.stray(u.id)
 	case !a.ok():
-		c.strays[u.id] = true
+		c.stray(u.id)
 		c.run.unexpected(CompleteMultipartUpload, u.reg, a)
 	}
 }
@@ -151,7 +151,7 @@ func (c *client) abort(u *upload) {
 		return err
 	})
 	if !a.ok() {
-		c.strays[u.id] = true
+		c.stray(u.id)
 		if !a.unknown() {
 			c.run.unexpected(AbortMultipartUpload, u.reg, a)
 		}
@@ -207,6 +207,9 @@ func (c *client) listUploads() {
 		for _, o := range c.uploads {
 			known = known || (o.id == aws.ToString(u.UploadId) && o.reg.key == aws.ToString(u.Key))
 		}
+		if c.run.cfg.AbortStrays && known && !c.open(aws.ToString(u.UploadId)) {
+			c.abortStray(aws.ToString(u.Key), aws.ToString(u.UploadId))
+		}
 		if !known {
 			c.run.violate(KindListing, ListMultipartUploads, at, a, "lists upload %s of %q, which was ended or never begun", aws.ToString(u.UploadId), aws.ToString(u.Key))
 		}
@@ -215,5 +218,50 @@ func (c *client) listUploads() {
 		if !listed[o.id+" "+o.reg.key] {
 			c.run.violate(KindListing, ListMultipartUploads, at, a, "does not list open upload %s of %q", o.id, o.reg.key)
 		}
+	}
+}
+
+// stray notes an upload whose end or beginning got no answer: by its id, or by
+// its key when it never came to have one.
+func (c *client) stray(name string) {
+	c.strays[name] = true
+	c.tidy.until = c.run.now() + c.run.cfg.Settle + 4*tidyEvery
+}
+
+// tidyEvery is how often a client looks for uploads that it lost.
+const tidyEvery = 5 * time.Second
+
+// dueTidying looks for lost uploads when it is time to, and reports whether it did.
+func (c *client) dueTidying() bool {
+	now := c.run.now()
+	if !c.run.cfg.AbortStrays || now > c.tidy.until || now < c.tidy.next {
+		return false
+	}
+	c.tidy.next = now + tidyEvery
+	c.listUploads()
+	return true
+}
+
+func (c *client) open(id string) bool {
+	for _, u := range c.uploads {
+		if u.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// abortStray ends a lost upload; if that fails, the next look finds it again.
+func (c *client) abortStray(key, id string) {
+	at := &register{bucket: c.bucket, key: key}
+	a := c.run.call(AbortMultipartUpload, c.bucket, key, func(ctx context.Context) error {
+		_, err := c.run.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &c.bucket, Key: &key, UploadId: &id})
+		return err
+	})
+	switch {
+	case a.unknown():
+		c.stray(id)
+	case !a.ok() && !a.missing(): // one that was just completed is not there
+		c.run.unexpected(AbortMultipartUpload, at, a)
 	}
 }

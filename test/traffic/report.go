@@ -44,6 +44,7 @@ type Report struct {
 	WrongListings int64          `json:"wrongListings"`
 	WrongContent  int64          `json:"wrongContent"`
 	Broken        int64          `json:"broken"`  // requests without an answer; among the errors unless allowed
+	Excused       int64          `json:"excused"` // failures that Config.Excuse let pass
 	InDoubt       int64          `json:"inDoubt"` // writes that failed without a definite answer
 	KeysChecked   int64          `json:"keysChecked"`
 	Ops           []OpReport     `json:"ops"`
@@ -60,7 +61,7 @@ func (s *stats) report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := Report{
-		Bytes: s.bytes, Broken: s.broken,
+		Bytes: s.bytes, Broken: s.broken, Excused: s.excused,
 		Errors: s.kinds[KindError], StaleReads: s.kinds[KindStale], LostWrites: s.kinds[KindLost],
 		WrongListings: s.kinds[KindListing], WrongContent: s.kinds[KindCorrupt],
 		First: slices.Clone(s.named),
@@ -137,6 +138,9 @@ func (r Report) Write(out io.Writer) error {
 		r.Errors, r.StaleReads, r.LostWrites, r.WrongListings, r.WrongContent)
 	if r.Broken > 0 || r.InDoubt > 0 {
 		fmt.Fprintf(out, "requests without an answer %d, writes in doubt %d\n", r.Broken, r.InDoubt)
+	}
+	if r.Excused > 0 {
+		fmt.Fprintf(out, "failed requests that a fault explains %d\n", r.Excused)
 	}
 	for _, v := range r.First {
 		fmt.Fprintf(out, "  %s\n", v)

@@ -166,12 +166,27 @@ func (r *Run) call(op Op, bucket, key string, do func(context.Context) error) an
 			return a
 		}
 	}
+	if r.excused(op, a) {
+		return a
+	}
 	r.stats.violate(Violation{Kind: KindError, Op: op, Bucket: bucket, Key: key, Period: a.period, At: a.end, Detail: a.err.Error()})
 	return a
 }
 
+// excused counts a failure that the caller has an excuse for.
+func (r *Run) excused(op Op, a answer) bool {
+	if r.cfg.Excuse == nil || !r.cfg.Excuse(Failure{Op: op, Start: r.began.Add(a.start), End: r.began.Add(a.end), Status: a.status, Code: a.code, Err: a.err}) {
+		return false
+	}
+	r.stats.excuse()
+	return true
+}
+
 // unexpected reports a 4xx that nothing explains.
 func (r *Run) unexpected(op Op, reg *register, a answer) {
+	if r.excused(op, a) {
+		return
+	}
 	r.stats.failed(a.period, op)
 	r.stats.violate(Violation{Kind: KindError, Op: op, Bucket: reg.bucket, Key: reg.key, Period: a.period, At: a.end, Detail: a.err.Error()})
 }

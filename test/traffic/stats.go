@@ -46,6 +46,7 @@ type stats struct {
 	ops     map[string]map[Op]*opStats
 	kinds   map[Kind]int64
 	broken  int64
+	excused int64
 	named   []Violation
 	bytes   int64
 }
@@ -110,6 +111,12 @@ func (s *stats) noAnswer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken++
+}
+
+func (s *stats) excuse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.excused++
 }
 
 func (s *stats) violate(v Violation) {
