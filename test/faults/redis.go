@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crossfade-io/crossfade/test/faults/shim"
+	"github.com/crossfade-io/crossfade/test/lab"
+)
+
+// fakeTime is Debian's library that sets a program's clock.
+const fakeTime = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+// redisServer is a redis-server with an append-only file, under changing processes.
+type redisServer struct {
+	dir string
+
+	mu      sync.Mutex
+	current *lab.Process
+	at      string
+	skew    time.Duration
+	runs    int
+	rdb     *redis.Client
+}
+
+func startRedis(ctx context.Context, dir string) (*redisServer, error) {
+	r := &redisServer{dir: filepath.Join(dir, "redis")}
+	return r, r.start(ctx)
+}
+
+func (r *redisServer) addr() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at
+}
+
+// client is a connection of the harness' own.
+func (r *redisServer) client() *redis.Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rdb
+}
+
+func (r *redisServer) process() *lab.Process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current
+}
+
+func (r *redisServer) launch(ctx context.Context, dir string, more ...string) (*lab.Process, string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, "", err
+	}
+	bin, err := lab.FindBinary("redis-server")
+	if err != nil {
+		return nil, "", err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, "", err
+	}
+	var env []string
+	r.mu.Lock()
+	r.runs++
+	name := fmt.Sprintf("redis.%03d", r.runs)
+	if r.skew != 0 {
+		env = []string{"LD_PRELOAD=" + fakeTime, fmt.Sprintf("FAKETIME=%+.3fs", r.skew.Seconds()), "FAKETIME_DONT_FAKE_MONOTONIC=1"}
+	}
+	r.mu.Unlock()
+	argv := append([]string{bin, "--port", addr[len("127.0.0.1:"):], "--bind", "127.0.0.1", "--dir", dir, "--appendonly", "yes",
+		"--appendfsync", "everysec", "--save", "", "--repl-diskless-sync-delay", "0"}, more...)
+	p, err := lab.Start(dir, name, env, argv...)
+	if err != nil {
+		return nil, "", err
+	}
+	return p, addr, p.AwaitTCP(ctx, addr)
+}
+
+func (r *redisServer) start(ctx context.Context) error {
+	p, addr, err := r.launch(ctx, r.dir)
+	if err == nil {
+		r.use(p, addr)
+	}
+	return err
+}
+
+func (r *redisServer) use(p *lab.Process, addr string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rdb != nil {
+		_ = r.rdb.Close()
+	}
+	r.current, r.at = p, addr
+	r.rdb = redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second})
+}
+
+// restart ends Redis, waits, and starts it again; without its file when forget is set.
+func (r *redisServer) restart(ctx context.Context, s syscall.Signal, pause time.Duration, forget bool) error {
+	p := r.process()
+	_ = p.Signal(s)
+	<-p.Done()
+	if forget {
+		if err := os.RemoveAll(filepath.Join(r.dir, "appendonlydir")); err != nil {
+			return err
+		}
+	}
+	time.Sleep(pause)
+	return r.start(ctx)
+}
+
+// failover replaces Redis by a replica that has not heard of it for lag.
+func (r *redisServer) failover(ctx context.Context, lag, pause time.Duration) error {
+	old := r.addr()
+	link, err := shim.Listen("replication", func() []string { return []string{old} })
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	dir, err := os.MkdirTemp(filepath.Dir(r.dir), "redis-replica-")
+	if err != nil {
+		return err
+	}
+	p, addr, err := r.launch(ctx, dir, "--replicaof", "127.0.0.1 "+link.Addr()[len("127.0.0.1:"):])
+	if err != nil {
+		return err
+	}
+	rep := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true, MaxRetries: -1})
+	defer func() { _ = rep.Close() }()
+	for {
+		info, err := rep.Do(ctx, "ROLE").Slice()
+		if err == nil && len(info) > 3 && fmt.Sprint(info[3]) == "connected" {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			p.Stop(0)
+			return fmt.Errorf("replica: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	defer link.Set(shim.Fault{Kind: shim.Hold})()
+	time.Sleep(lag)
+	dead := r.process()
+	_ = dead.Signal(syscall.SIGKILL)
+	<-dead.Done()
+	time.Sleep(pause)
+	if err := rep.Do(ctx, "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.dir = dir
+	r.mu.Unlock()
+	r.use(p, addr)
+	return nil
+}
+
+func (r *redisServer) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.rdb.Close()
+	_ = r.current.Signal(syscall.SIGCONT)
+	r.current.Stop(2 * time.Second)
+}
