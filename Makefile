@@ -30,6 +30,14 @@ unit: ## quick tests, on redis-server and versitygw
 test: ## every Go test, on real parts, with the race detector; gets what it needs
 	hack/test.sh
 
+.PHONY: faults
+faults: ## processes killed, networks cut, stores and Redis failing, under load (FAULTS_TIME, FAULTS_SEED)
+	hack/faults.sh --time $${FAULTS_TIME:-12m} --seed $${FAULTS_SEED:-0}
+
+.PHONY: faults-short
+faults-short: ## the same, a switch and a switch back only
+	hack/faults.sh --time 40s --storm 15s --quick --seed $${FAULTS_SEED:-0}
+
 .PHONY: e2e
 e2e: ## the chart on a real node, with pods killed along the way, as root
 	test/e2e/run.sh
@@ -65,4 +73,4 @@ clean: ## removes bin/ (built tools stay in ~/.cache/crossfade)
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -86,7 +86,7 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 	w.metrics.failures.WithLabelValues(string(class)).Inc()
 	w.metrics.objects.WithLabelValues(on.String(), failed.String()).Inc()
 	cause := causeOf(err)
-	if c.Attempts+1 >= w.cfg.MaxAttempts && (!transient(err) || w.storesUp(ctx, c.Object.Bucket)) {
+	if c.Attempts+1 >= w.cfg.MaxAttempts && (!transient(err) || w.storesUp(ctx, c.Object.Bucket)) && !w.awaitsBucket(ctx, c, err) {
 		w.metrics.givenUp.Inc()
 		w.log.Info("object given up", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", cause)
 		err = w.led.GiveUp(ctx, c, cause)
@@ -100,6 +100,24 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 		w.member.Abandon()
 		w.log.Info("failure not recorded", "error", err.Error())
 	}
+}
+
+// awaitsBucket tells whether an object could not be copied because its bucket
+// is still to be created on the target: that task has tries of its own.
+func (w *Worker) awaitsBucket(ctx context.Context, c ledger.Claim, err error) bool {
+	if !isCode(err, "NoSuchBucket") {
+		return false
+	}
+	all, err := w.led.Buckets(ctx)
+	if err != nil {
+		return true
+	}
+	for _, b := range all {
+		if b.Name == c.Object.Bucket {
+			return b.State != ledger.BucketCopied && b.State != ledger.BucketFailed
+		}
+	}
+	return false
 }
 
 // awaitStores waits until both stores serve the bucket, and reports whether it had to.

@@ -266,3 +266,45 @@ func TestCopyWithoutAnAnswerDoesNotLandOnANewerOne(t *testing.T) {
 		})
 	}
 }
+
+func TestChangesWaitForABucketThatIsYetToBeCreated(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	var open atomic.Bool
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodPut && strings.Trim(r.URL.Path, "/") == b && !open.Load() {
+			return answer(r, http.StatusServiceUnavailable, "SlowDown"), nil
+		}
+		return nil, nil
+	})
+	l.start(func(c *Config) { c.MaxAttempts, c.Backoff = 2, 10*time.Millisecond })
+	if err := l.led.AddBuckets(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	l.put(b, "early", "x")
+	tried := 0
+	for deadline := time.Now().Add(20 * time.Second); tried < 4 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		tried++
+		st, err := l.led.Stats(t.Context())
+		if err != nil || st.Failed > 0 {
+			t.Fatalf("%d objects given up while their bucket is to be created: %v", st.Failed, err)
+		}
+		if st.Dirty == 0 {
+			t.Fatal("copied into no bucket")
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	open.Store(true)
+	l.copiedAll()
+	waitLong(t, time.Minute, func() bool {
+		st, err := l.led.Stats(t.Context())
+		if err == nil && st.Failed > 0 {
+			t.Fatalf("%d objects given up", st.Failed)
+		}
+		return err == nil && st.Dirty == 0
+	})
+	if _, got := l.get(ledger.Target, b, "early"); got != "x" {
+		t.Errorf("early is %q", got)
+	}
+}

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // options are the command's flags.
@@ -43,13 +45,14 @@ func main() {
 	flag.IntVar(&o.proxies, "proxies", 3, "number of proxies")
 	flag.IntVar(&o.workers, "workers", 2, "number of workers")
 	flag.Float64Var(&o.rate, "rate", 40, "requests a second, of all clients together")
-	flag.Float64Var(&o.faults, "faults", 4, "faults a second")
+	flag.Float64Var(&o.faults, "faults", 6, "faults a second")
 	flag.DurationVar(&o.maxInFlight, "max-in-flight", 20*time.Second, "of proxies and workers")
 	flag.StringVar(&o.dir, "dir", "", "directory for logs and data; left out: a temporary one, kept when something is wrong")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory in any case")
 	flag.BoolVar(&o.race, "race", false, "build the roles with the race detector")
 	flag.StringVar(&o.report, "report", "", "write the report there, as JSON")
 	flag.Parse()
+	redis.SetLogger(quiet{})
 	o.seed = cmp.Or(o.seed, uint64(time.Now().UnixNano())%1_000_000)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -61,6 +64,11 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// quiet drops go-redis' own log: that Redis is away is what faults are about.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 func run(ctx context.Context, o options) (bool, error) {
 	dir := o.dir

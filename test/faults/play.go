@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/test/lab"
 	"github.com/crossfade-io/crossfade/test/traffic"
 )
 
@@ -26,6 +29,7 @@ func (w *world) play(ctx context.Context) (bool, error) {
 	endpoint := w.stores[0] // clients keep their keys
 	endpoint.URL = "http://" + w.front.Addr()
 	var err error
+	w.loaded = time.Now()
 	w.load, err = traffic.Start(context.WithoutCancel(ctx), traffic.Config{
 		Endpoint: endpoint, Buckets: w.seed.BucketNames(), Clients: 8, KeysPerClient: 80, Rate: w.o.rate, MaxSize: 64 << 10,
 		Seed: w.o.seed, Timeout: 75 * time.Second, Settle: w.o.maxInFlight + 20*time.Second, Seeded: w.seed.Plan(), AbortStrays: true, Period: "Pending",
@@ -72,6 +76,7 @@ func (w *world) followPhase(ctx context.Context) {
 
 // tell says how it stands now and then.
 func (w *world) tell(ctx context.Context) {
+	told := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,10 +84,18 @@ func (w *world) tell(ctx context.Context) {
 		case <-time.After(15 * time.Second):
 		}
 		r, st := w.load.Snapshot(), w.status()
+		for ; told < len(r.First); told++ {
+			w.say("VIOLATION at %s: %s", w.wallOf(r.First[told]), r.First[told])
+		}
 		why, _, _ := waits(st)
 		w.say("%d faults; %d requests, explained failures %d; errors %d, stale %d, listings %d, content %d; %s; %s", w.faults.count(), r.Requests, r.Excused,
 			r.Errors, r.StaleReads, r.WrongListings, r.WrongContent, st.Phase, why)
 	}
+}
+
+// wallOf is when a violation was seen, as logs have it.
+func (w *world) wallOf(v traffic.Violation) string {
+	return w.loaded.Add(v.At).Format("15:04:05.000")
 }
 
 // stages goes through the phases, over and back, until time is up.
@@ -92,6 +105,11 @@ func (w *world) stages(ctx context.Context, s *schedule) error {
 		to := w.routes.last().Main.Other()
 		s.set(heavy)
 		w.rest(ctx, w.o.storm)
+		// A client's upload that goes on keeps the switch from being done meanwhile.
+		release, err := w.openUpload(ctx, to.Other())
+		if err != nil {
+			return err
+		}
 		if err := w.switchTo(ctx, s, to, round); err != nil {
 			return err
 		}
@@ -113,12 +131,29 @@ func (w *world) stages(ctx context.Context, s *schedule) error {
 			}
 		}
 		s.set(light)
-		err := w.await(ctx, "the switch to be done", func() bool { return w.routes.last().State == ledger.Steady })
+		if err := release(ctx); err != nil {
+			return err
+		}
+		err = w.await(ctx, "the switch to be done", func() bool { return w.routes.last().State == ledger.Steady })
 		if err != nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
 	}
 	return nil
+}
+
+// openUpload begins a multipart upload on a store, and returns how to end it.
+func (w *world) openUpload(ctx context.Context, store ledger.Store) (func(context.Context) error, error) {
+	c, p := w.stores[store].Client(lab.WithRetries(8)), w.pairs()[0]
+	bucket, key := []string{p.A, p.B}[store], "long-upload"
+	u, err := c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return nil, fmt.Errorf("upload on the %s: %w", store, err)
+	}
+	return func(ctx context.Context) error {
+		_, err := c.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &bucket, Key: &key, UploadId: u.UploadId})
+		return err
+	}, nil
 }
 
 func (w *world) rest(ctx context.Context, d time.Duration) {

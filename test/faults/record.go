@@ -63,14 +63,15 @@ func (r *record) phase(name string) {
 func (r *record) explains(f traffic.Failure, answering [2]bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	broke := f.Status < 400 // no answer, or a good one that broke off
 	for _, w := range slices.Backward(r.all) {
 		if !w.End.IsZero() && w.End.Add(grace).Before(f.Start) || w.Start.After(f.End) {
 			continue
 		}
-		if f.Status == 0 && w.conn {
+		if broke && w.conn {
 			return true
 		}
-		status := f.Status == 0 || f.Status >= 500 || f.Status == 400 && (f.Code == "RequestTimeout" || f.Code == "IncompleteBody")
+		status := broke || f.Status >= 500 || f.Status == 400 && (f.Code == "RequestTimeout" || f.Code == "IncompleteBody")
 		if w.store != none && answering[w.store] && status {
 			return true
 		}

@@ -29,13 +29,15 @@ func (s *schedule) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(min(wait, 5*time.Second)):
-			s.one(ctx)
+			for try := 0; try < 6 && !s.one(ctx); try++ {
+			}
 		}
 	}
 }
 
-// one makes a fault of a kind that the level allows.
-func (s *schedule) one(ctx context.Context) {
+// one makes a fault of a kind that the level allows, unless it would get in the
+// way of another.
+func (s *schedule) one(ctx context.Context) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	level := s.level
@@ -46,7 +48,7 @@ func (s *schedule) one(ctx context.Context) {
 		}
 	}
 	if sum == 0 {
-		return
+		return true
 	}
 	n := s.rnd.IntN(sum)
 	for _, k := range kinds {
@@ -58,11 +60,12 @@ func (s *schedule) one(ctx context.Context) {
 		}
 		f := k.make(s.w, s.rnd)
 		if f == nil || f.level > level || !s.w.busy.take(f.takes...) {
-			return
+			return false
 		}
 		s.on[max(k.level, f.level)].Go(func() { s.do(ctx, f) })
-		return
+		return true
 	}
+	return false
 }
 
 func (s *schedule) do(ctx context.Context, f *fault) {

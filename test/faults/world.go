@@ -48,6 +48,7 @@ type world struct {
 	routes *routes
 	busy   *busy
 	load   *traffic.Run
+	loaded time.Time // when it began
 
 	mu       sync.Mutex
 	events   *os.File
