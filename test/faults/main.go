@@ -32,6 +32,7 @@ type options struct {
 	faults      float64 // a second
 	maxInFlight time.Duration
 	dir, report string
+	binary      string
 	keep, race  bool
 }
 
@@ -49,6 +50,7 @@ func main() {
 	flag.DurationVar(&o.maxInFlight, "max-in-flight", 20*time.Second, "of proxies and workers")
 	flag.StringVar(&o.dir, "dir", "", "directory for logs and data; left out: a temporary one, kept when something is wrong")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory in any case")
+	flag.StringVar(&o.binary, "binary", "", "a crossfade that is built already; left out: it is built")
 	flag.BoolVar(&o.race, "race", false, "build the roles with the race detector")
 	flag.StringVar(&o.report, "report", "", "write the report there, as JSON")
 	flag.Parse()

@@ -104,15 +104,8 @@ func (w *world) setUp(ctx context.Context) error {
 	if w.root, err = findRoot(); err != nil {
 		return err
 	}
-	w.binary = filepath.Join(w.dir, "crossfade")
-	args := []string{"build", "-buildvcs=false", "-o", w.binary}
-	if w.o.race {
-		args = append(args, "-race")
-	}
-	build := exec.CommandContext(ctx, "go", append(args, ".")...)
-	build.Dir = w.root
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w: %s", err, out)
+	if err := w.build(ctx); err != nil {
+		return err
 	}
 	start, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
@@ -131,6 +124,25 @@ func (w *world) setUp(ctx context.Context) error {
 	}
 	w.stops = append(w.stops, w.front.Close)
 	return w.startProcesses(start)
+}
+
+// build makes the binary whose roles run.
+func (w *world) build(ctx context.Context) (err error) {
+	if w.o.binary != "" {
+		w.binary, err = filepath.Abs(w.o.binary)
+		return err
+	}
+	w.binary = filepath.Join(w.dir, "crossfade")
+	args := []string{"build", "-buildvcs=false", "-o", w.binary}
+	if w.o.race {
+		args = append(args, "-race")
+	}
+	build := exec.CommandContext(ctx, "go", append(args, ".")...) //nolint:gosec // our own arguments
+	build.Dir = w.root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w: %s", err, out)
+	}
+	return nil
 }
 
 func (w *world) startStores(ctx context.Context) error {
