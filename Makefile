@@ -42,6 +42,14 @@ faults-short: ## the same, a switch and a switch back only
 e2e: ## the chart on a real node, with pods killed along the way, as root
 	test/e2e/run.sh
 
+.PHONY: conformance
+conformance: ## others' S3 suites and real clients, directly and through the proxy in each phase (hours)
+	hack/conformance.sh -out docs/conformance.md
+
+.PHONY: conformance-short
+conformance-short: ## a part of that
+	hack/conformance.sh -short
+
 ##@ Change
 .PHONY: generate
 generate: ## deep copy functions

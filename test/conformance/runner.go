@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/crossfade-io/crossfade/test/lab"
+)
+
+// maxRetries bounds how many cases of one run are tried again: a slow machine
+// fails a few, a defect fails many.
+const maxRetries = 60
+
+// runner runs suites on one pair of stores.
+type runner struct {
+	root, work string
+	setup      setup
+	phases     []phase
+	report     *report
+	sequence   int
+}
+
+func (r *runner) dir(parts string) string {
+	r.sequence++
+	return filepath.Join(r.work, fmt.Sprintf("%s-%02d-%s", r.setup.name, r.sequence, parts))
+}
+
+// suite runs a suite on each kind of store directly, then in each phase.
+func (r *runner) suite(ctx context.Context, s suite) error {
+	direct := map[string]results{}
+	for _, kind := range []string{r.setup.source, r.setup.target} {
+		if direct[kind] != nil || !r.isMain(kind) {
+			continue
+		}
+		began := time.Now()
+		res, err := r.direct(ctx, s, kind)
+		if err != nil {
+			return fmt.Errorf("directly on %s: %w", kind, err)
+		}
+		direct[kind] = res
+		r.report.add(row{suite: s.name, setup: r.setup.name, phase: "directly on " + kind, res: res, took: time.Since(began)}, nil)
+	}
+	for _, p := range r.phases {
+		began := time.Now()
+		kind := r.setup.source
+		if p.onTarget {
+			kind = r.setup.target
+		}
+		res, second, err := r.through(ctx, s, p, direct[kind])
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		r.report.add(row{suite: s.name, setup: r.setup.name, phase: p.name, res: res, second: second, took: time.Since(began)}, direct[kind])
+	}
+	return nil
+}
+
+// isMain says whether clients are served by that kind of store in any phase.
+func (r *runner) isMain(kind string) bool {
+	return slices.ContainsFunc(r.phases, func(p phase) bool {
+		return p.onTarget && kind == r.setup.target || !p.onTarget && kind == r.setup.source
+	})
+}
+
+func (r *runner) direct(ctx context.Context, s suite, kind string) (results, error) {
+	dir := r.dir(s.name + "-direct")
+	st, err := startStore(ctx, r.root, dir, kind, "store")
+	if err != nil {
+		return nil, err
+	}
+	defer st.stop()
+	return s.run(ctx, filepath.Join(dir, "suite"), st.endpoint, nil)
+}
+
+// through runs a suite through the proxy in a phase. What passes directly and
+// failed here is tried again, a case at a time: second counts those that passed.
+func (r *runner) through(ctx context.Context, s suite, p phase, direct results) (res results, second int, err error) {
+	g, err := startRig(ctx, r.root, r.dir(s.name+"-"+p.name), r.setup, p)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { g.stop() }()
+	if res, err = s.run(ctx, filepath.Join(g.dir, "suite"), g.proxy, nil); err != nil {
+		return nil, 0, err
+	}
+	if err := g.holds(); err != nil {
+		return nil, 0, err
+	}
+	again := r.report.except.regressions(s.name, direct, res)
+	if !s.single || len(again) == 0 || len(again) > maxRetries {
+		return res, 0, nil
+	}
+	g.stop()
+	if g, err = startRig(ctx, r.root, r.dir(s.name+"-"+p.name+"-again"), r.setup, p); err != nil {
+		return nil, 0, err
+	}
+	for _, name := range again {
+		one, err := s.run(ctx, filepath.Join(g.dir, name), g.proxy, []string{name})
+		if err == nil && one[name].verdict == pass {
+			res[name] = one[name]
+			second++
+		}
+		wipe(ctx, g.proxy)
+	}
+	return res, second, g.holds()
+}
+
+// wipe removes what a failed case may have left, as far as that is allowed.
+func wipe(ctx context.Context, e lab.Endpoint) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	client := e.Client()
+	for _, name := range bucketsOf(ctx, client) {
+		if name != heldBucket {
+			emptyBucket(ctx, client, name)
+		}
+	}
+}
