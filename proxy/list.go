@@ -131,33 +131,37 @@ func (l listQuery) idMarker() string {
 func (q *request) listMoving(ctx context.Context, l listQuery) error {
 	// The ledger's route may be ahead of ours: then keys that the new main alone
 	// holds are not dirty any more once nobody copies them back.
-	var loc ledger.Location
-	err := q.p.ask(ctx, "lookup", func(ctx context.Context) error {
-		var err error
-		loc, err = q.p.ledger.Lookup(ctx, ledger.Object{Bucket: q.in.Bucket})
-		return err
-	})
+	loc, err := q.bucketLocation(ctx)
 	if err != nil {
 		return err
 	}
+	unsure := loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched
 	main := loc.Route.Main
 	if l.op == s3.ListMultipartUploads {
 		return q.listUploads(ctx, l, main)
 	}
-	err = q.listMerged(ctx, l, main)
+	err = q.listMerged(ctx, l, main, unsure)
 	if noBucket(err) && loc.Store != main {
-		return q.listMerged(ctx, l, main.Other())
+		return q.listMerged(ctx, l, main.Other(), unsure)
 	}
 	return err
 }
 
-func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Store) error {
+func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Store, unsure bool) error {
 	o := overlay{
 		listed: listed, delimiter: l.delimiter,
 		fetch: func(ctx context.Context, s ledger.Store, w window) (page, error) {
 			return q.fetchWhole(ctx, l, s, w)
 		},
 		dirty: func(ctx context.Context, prefix, after string, limit int) (page ledger.DirtyPage, err error) {
+			horizon := ""
+			if unsure {
+				// Whatever differs on this range is put into the ledger first.
+				if horizon, err = q.compareRange(ctx, prefix, after); err != nil {
+					return page, err
+				}
+			}
+			defer func() { page = page.Cut(horizon) }()
 			err = q.p.ask(ctx, "dirty range", func(ctx context.Context) error {
 				page, err = q.p.ledger.DirtyRange(ctx, listed, q.in.Bucket, prefix, after, limit)
 				return err

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -39,7 +40,14 @@ func (q *request) deleteObjects() error {
 		keys[i] = it.key
 		conditional = conditional || it.version != ""
 	}
-	changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, ledger.BeginOptions{InSync: conditional, Removes: true})
+	opt := ledger.BeginOptions{InSync: conditional, Removes: true}
+	changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, opt)
+	for errors.Is(err, ledger.ErrUnknown) {
+		if err = q.compare(ctx, keys); err == nil {
+			opt.Compared = true
+			changes, err = q.p.beginEach(ctx, q.in.Bucket, keys, opt)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (q *request) dropUpload(store ledger.Store, id string) {
 // AbortMultipartUpload on the store that the upload lives on. They change no object.
 func (q *request) uploadRequest() error {
 	ctx := q.r.Context()
-	store, err := q.p.uploadStore(ctx, q.object(), q.in.UploadID)
+	store, err := q.uploadStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,11 +131,11 @@ func (q *request) uploadSource(ctx context.Context, store ledger.Store) error {
 // object is newest there from then on.
 func (q *request) completeUpload() error {
 	ctx := q.r.Context()
-	store, err := q.p.uploadStore(ctx, q.object(), q.in.UploadID)
+	store, err := q.uploadStore(ctx)
 	if err != nil {
 		return err
 	}
-	c, err := q.p.begin(ctx, q.in.Bucket, []string{q.in.Key}, ledger.BeginOptions{Store: &store, InSync: q.in.Conditional})
+	c, err := q.begin(ctx, []string{q.in.Key}, ledger.BeginOptions{Store: &store, InSync: q.in.Conditional})
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (q *request) read() error {
 	if err != nil {
 		return err
 	}
-	store, _, err := q.p.locate(ctx, q.object())
+	store, _, err := q.locate(ctx, q.object())
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (q *request) readNewest(r ledger.Route, store ledger.Store, c call) error {
 		}
 		newest := store
 		if now, ok := q.p.current(); !ok || now != r || now.State != ledger.Steady {
-			if newest, _, err = q.p.locate(ctx, q.object()); err != nil {
+			if newest, _, err = q.locate(ctx, q.object()); err != nil {
 				_ = resp.Body.Close()
 				return err
 			}

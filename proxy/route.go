@@ -94,36 +94,36 @@ func (p *Proxy) ask(ctx context.Context, call string, f func(context.Context) er
 	}
 }
 
-// locate returns the store that holds the newest version of an object. known
-// is false when both stores hold the same.
-func (p *Proxy) locate(ctx context.Context, o ledger.Object) (store ledger.Store, known bool, err error) {
+// locate asks the ledger where the newest version of an object is; it need not
+// know, see request.locate.
+func (p *Proxy) locate(ctx context.Context, o ledger.Object) (loc ledger.Location, err error) {
+	r, err := p.obeyed(ctx)
+	if err != nil {
+		return loc, err
+	}
+	if r.State == ledger.Steady {
+		return ledger.Location{Store: r.Main, Route: r}, nil
+	}
+	err = p.ask(ctx, "lookup", func(ctx context.Context) error {
+		loc, err = p.ledger.Lookup(ctx, o)
+		return err
+	})
+	return loc, err
+}
+
+// uploadStore returns the store that a multipart upload lives on; sure is false
+// when the ledger may have lost that.
+func (p *Proxy) uploadStore(ctx context.Context, o ledger.Object, id string) (store ledger.Store, sure bool, err error) {
 	r, err := p.obeyed(ctx)
 	if err != nil {
 		return 0, false, err
 	}
-	if r.State == ledger.Steady {
-		return r.Main, false, nil
-	}
-	err = p.ask(ctx, "lookup", func(ctx context.Context) error {
-		loc, err := p.ledger.Lookup(ctx, o)
-		store, known = loc.Store, loc.Known
-		return err
-	})
-	return store, known, err
-}
-
-// uploadStore returns the store that a multipart upload lives on.
-func (p *Proxy) uploadStore(ctx context.Context, o ledger.Object, id string) (store ledger.Store, err error) {
-	r, err := p.obeyed(ctx)
-	if err != nil {
-		return 0, err
-	}
 	if r.State == ledger.Steady && r.Uploads == r.Main {
-		return r.Main, nil
+		return r.Main, true, nil
 	}
 	err = p.ask(ctx, "upload", func(ctx context.Context) error {
-		store, err = p.ledger.Upload(ctx, o, id)
+		store, sure, err = p.ledger.UploadSure(ctx, o, id)
 		return err
 	})
-	return store, err
+	return store, sure, err
 }

@@ -21,7 +21,7 @@ func (q *request) write(opt ledger.BeginOptions) error {
 			return err
 		}
 	}
-	c, err := q.p.begin(q.r.Context(), q.in.Bucket, []string{q.in.Key}, opt)
+	c, err := q.begin(q.r.Context(), []string{q.in.Key}, opt)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (q *request) copyObject() error {
 	}
 	began := time.Now()
 	for {
-		c, err := q.p.begin(ctx, q.in.Bucket, keys, ledger.BeginOptions{InSync: true, Removes: len(keys) > 1})
+		c, err := q.begin(ctx, keys, ledger.BeginOptions{InSync: true, Removes: len(keys) > 1})
 		if err != nil {
 			return err
 		}
@@ -106,13 +106,8 @@ func (q *request) sourceReady(ctx context.Context, store ledger.Store, r ledger.
 	if r.State == ledger.Steady || src.Bucket == "" || !q.p.migrates(src.Bucket) {
 		return true, nil
 	}
-	ready := false
-	err := q.p.ask(ctx, "lookup", func(ctx context.Context) error {
-		loc, err := q.p.ledger.Lookup(ctx, ledger.Object{Bucket: src.Bucket, Key: src.Key})
-		ready = loc.Store == store || !loc.Known
-		return err
-	})
-	return ready, err
+	newest, known, err := q.locate(ctx, ledger.Object{Bucket: src.Bucket, Key: src.Key})
+	return newest == store || !known, err
 }
 
 // awaitSource has the copy source synced to a store before others, and waits a moment.

@@ -47,6 +47,7 @@ func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]
 		}
 		for _, e := range list[1:] {
 			f := strs(e)
+			l.told.note((first+i)%l.shards, session, number(f[4]))
 			from := storeOf(f[2])
 			out = append(out, Claim{Object: Object{f[0], f[1]}, Session: session, From: from, To: from.Other(),
 				Version: number(f[3]), token: f[4], Attempts: int(number(f[5])), DirtySince: millis(number(f[6]))})
@@ -79,11 +80,15 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 	var out []Claim
 	for _, v := range vs {
 		list, _ := v.([]any)
-		if status, _ := list[0].(string); status == "FENCED" {
+		switch status, _ := list[0].(string); status {
+		case "FENCED":
 			return nil, ErrFenced
+		case "WAIT":
+			return nil, ErrRecovering
 		}
 		for _, e := range list[1:] {
 			f := strs(e)
+			l.told.note(l.shardOf(Object{bucket, f[0]}), session, number(f[3]))
 			from := storeOf(f[1])
 			out = append(out, Claim{Object: Object{bucket, f[0]}, Session: session, From: from, To: from.Other(),
 				Version: number(f[2]), token: f[3]})
@@ -105,6 +110,7 @@ func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
 	if integer(v) == 0 {
 		return ErrClaimLost
 	}
+	l.told.note(l.shardOf(c.Object), c.Session, integer(v))
 	return nil
 }
 

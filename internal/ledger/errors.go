@@ -2,6 +2,9 @@ package ledger
 
 import "errors"
 
+// errOlder: Redis came back with an older route than one that was obeyed.
+var errOlder = errors.New("the ledger is older than what was answered before")
+
 var (
 	// ErrUnavailable wraps every failure to talk to Redis.
 	ErrUnavailable = errors.New("ledger unavailable")
@@ -34,6 +37,11 @@ var (
 	ErrQueueFull = errors.New("copy queue is full")
 	// ErrTaskLost: the task belongs to somebody else now; drop it.
 	ErrTaskLost = errors.New("task lost")
+	// ErrRecovering: data was lost, and it is being found out what; ask again soon.
+	ErrRecovering = errors.New("the ledger lost data and is being brought back")
+	// ErrUnknown: the ledger lost data and does not know whether the object is in
+	// sync: compare the stores, Adopt what differs, and say so.
+	ErrUnknown = errors.New("the ledger does not know whether the object is in sync")
 	// ErrStaleEpoch: a newer route is in force.
 	ErrStaleEpoch = errors.New("a newer route is in force")
 )

@@ -23,6 +23,9 @@ type BeginOptions struct {
 	// "only if there is nothing", which keeps such a copy from overwriting what
 	// clients write, would not keep it from bringing back what they delete.
 	Removes bool
+	// Compared says that the stores were found equal just now: with InSync, after
+	// ErrUnknown.
+	Compared bool
 }
 
 // Intent is a client's write that has begun and is not settled.
@@ -53,7 +56,7 @@ type Change struct {
 var intentID atomic.Uint64
 
 // Begin stores the intent of one write and says where it goes. Errors:
-// ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync, ErrMoved. With
+// ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync, ErrMoved, ErrUnknown. With
 // ErrUnavailable the intent may have been stored and only the answer lost: it is
 // returned, fit for nothing but Abort, which the caller owes it.
 func (l *Ledger) Begin(ctx context.Context, session string, o Object, opt BeginOptions) (Intent, error) {
@@ -107,8 +110,8 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	if opt.Store != nil {
 		want = opt.Store.code()
 	}
-	args := make([]any, 0, 5+2*len(keys))
-	args = append(args, session, want, flag(opt.InSync), bucket, flag(opt.Removes))
+	args := make([]any, 0, 6+2*len(keys))
+	args = append(args, session, want, flag(opt.InSync), bucket, flag(opt.Removes), flag(opt.Compared))
 	ids := make([]string, len(keys))
 	for i, k := range keys {
 		ids[i] = strconv.FormatUint(intentID.Add(1), 36)
@@ -139,6 +142,8 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 		return nil, ErrNotInSync
 	case "MOVED":
 		return nil, ErrMoved
+	case "UNKNOWN":
+		return nil, ErrUnknown
 	default:
 		return nil, fmt.Errorf("begin: unexpected answer %q", a[0])
 	}
@@ -148,6 +153,11 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 		f := a[8+3*i:]
 		out[i] = Intent{ID: ids[i], Session: session, Object: Object{bucket, k}, Store: storeOf(f[0]),
 			Newest: f[1] == "1", Route: route, Began: began, seq: f[2]}
+	}
+	l.told.note(l.shardOf(out[0].Object), session, number(out[0].seq))
+	if route.Epoch < l.seen.Load() {
+		// It came back from before a route that we obey. What was begun is taken back.
+		return out, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}
 	return out, nil
 }
@@ -168,7 +178,14 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, v := range vs {
-		if errs[i] == nil && integer(v) < 0 {
+		if errs[i] != nil {
+			continue
+		}
+		a := strs(v)
+		in := intents[i]
+		l.told.note(l.shardOf(in.Object), in.Session, number(a[2]))
+		l.told.committed(in.Object, storeOf(a[1]), number(a[2]))
+		if a[0] == "-1" {
 			errs[i] = ErrSettled
 		}
 	}
@@ -187,6 +204,9 @@ func (l *Ledger) Abort(ctx context.Context, intents ...Intent) error {
 // Doubt leaves intents open whose outcome is unknown; after the longest time
 // that such a request can still reach its store, a worker settles them. One pipeline.
 func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
+	for _, in := range intents {
+		l.told.doubted(in.Object, in.Store)
+	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {
 		calls[i] = l.call(doubtScript, l.prefix(in.Object), in.Session, in.ID, after.Milliseconds(), in.Object.Bucket, in.Object.Key, in.Store.code())
@@ -204,6 +224,9 @@ func (l *Ledger) Record(ctx context.Context, changes ...Change) error {
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, v := range vs {
+		if errs[i] == nil {
+			l.told.doubted(changes[i].Object, changes[i].Store)
+		}
 		if errs[i] == nil && integer(v) == 0 {
 			errs[i] = l.MarkUnclean(ctx, "a write that was made while Redis was away was recorded after the switch")
 		}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -108,6 +109,9 @@ type Ledger struct {
 	name   string
 	shards int
 	now    func() time.Time
+	texts  map[*script]*script
+	seen   atomic.Int64 // largest epoch that a session was told to obey
+	told   witness
 }
 
 // New returns the ledger of a migration. It makes no call.
@@ -119,7 +123,7 @@ func New(o Options) *Ledger {
 			n = 16
 		}
 	}
-	return &Ledger{rdb: o.Redis, name: o.Migration, shards: n, now: o.Now}
+	return &Ledger{rdb: o.Redis, name: o.Migration, shards: n, now: o.Now, texts: ownTexts(o.Migration)}
 }
 
 // Ping asks Redis whether it answers.
@@ -139,4 +143,14 @@ func (l *Ledger) shardOf(o Object) int {
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(o.Key))
 	return int(h.Sum32() % uint32(l.shards))
+}
+
+// saw notes an epoch that this process obeys.
+func (l *Ledger) saw(epoch int64) {
+	for {
+		cur := l.seen.Load()
+		if epoch <= cur || l.seen.CompareAndSwap(cur, epoch) {
+			return
+		}
+	}
 }

@@ -678,7 +678,7 @@ func TestBeginThatComesAfterItsAbortLeavesNothing(t *testing.T) {
 	f.ok(f.Abort(f.ctx, in))
 	// The call again, as it lies in the socket of a connection that was given up.
 	f.ok(f.Abort(f.ctx, Intent{ID: "late", Session: "p1", Object: object}))
-	v, err := f.run(f.ctx, f.call(beginScript, f.prefix(object), "p1", "", "", object.Bucket, "", "late", object.Key))
+	v, err := f.run(f.ctx, f.call(beginScript, f.prefix(object), "p1", "", "", object.Bucket, "", "", "late", object.Key))
 	f.ok(err)
 	if got := strs(v)[0]; got == "OK" {
 		t.Errorf("an intent was begun that had been aborted")

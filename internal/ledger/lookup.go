@@ -3,7 +3,9 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 )
 
 // Location says where a read must go.
@@ -14,6 +16,10 @@ type Location struct {
 	Known bool
 	// Route is in force on the object's shard.
 	Route Route
+	// Loss: the ledger lost data and can't know. Healthy means that it does.
+	Loss LossState
+	// Since is how long ago main changed, where Loss says that the ledger can't know.
+	Since time.Duration
 }
 
 // Lookup says which store holds the newest version of an object. One round trip.
@@ -23,7 +29,12 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 		return Location{}, err
 	}
 	a := strs(v)
-	return Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9])}, nil
+	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
+		Since: time.Duration(number(a[10])) * time.Millisecond}
+	if loc.Route.Epoch < l.seen.Load() {
+		return Location{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
+	}
+	return loc, nil
 }
 
 // DirtyPage is a part of a bucket's dirty keys, in order.
@@ -100,12 +111,19 @@ func (l *Ledger) PutUpload(ctx context.Context, o Object, uploadID string, s Sto
 // Upload says which store a multipart upload lives on: the one remembered, or
 // the route's Uploads.
 func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (Store, error) {
+	s, _, err := l.UploadSure(ctx, o, uploadID)
+	return s, err
+}
+
+// UploadSure is Upload; sure is false when the upload may have been remembered,
+// and lost.
+func (l *Ledger) UploadSure(ctx context.Context, o Object, uploadID string) (s Store, sure bool, err error) {
 	v, err := l.run(ctx, l.call(uploadScript, l.prefix(o), uploadField(o, uploadID)))
 	if err != nil {
-		return Source, err
+		return Source, false, err
 	}
-	s, _ := v.(string)
-	return storeOf(s), nil
+	a := strs(v)
+	return storeOf(a[0]), a[1] == "1", nil
 }
 
 // DeleteUpload forgets a finished multipart upload.
@@ -122,4 +140,16 @@ func (l *Ledger) ClearUploads(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Cut returns the page up to a horizon; "" cuts nothing.
+func (p DirtyPage) Cut(horizon string) DirtyPage {
+	if horizon == "" || p.Horizon != "" && p.Horizon <= horizon {
+		return p
+	}
+	n, found := slices.BinarySearch(p.Keys, horizon)
+	if found {
+		n++
+	}
+	return DirtyPage{Keys: p.Keys[:n], Horizon: horizon}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,9 @@ type Member struct {
 	id    string // registered in the ledger; "" before that
 	next  string // to be registered with the next heartbeat
 	acked int64
+	beat  int64          // number of the last heartbeat that was answered
+	ended []string       // earlier sessions that have not vouched since
+	done  map[int]string // by shard: the loss that was replayed
 
 	route   atomic.Pointer[Route]
 	contact atomic.Int64
@@ -121,34 +125,48 @@ func (m *Member) Run(ctx context.Context) error {
 // next one should follow at once: a new route was obeyed and wants to be acknowledged.
 func (m *Member) Beat(ctx context.Context) (bool, error) {
 	m.mu.Lock()
-	id, acked := m.id, m.acked
+	id, acked, beat := m.id, m.acked, m.beat
 	if m.next != "" {
-		id, acked = m.next, 0
+		id, acked, beat = m.next, 0, 0
 	}
 	m.mu.Unlock()
-	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked}
+	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat}
 	if m.o.Unrecorded != nil {
 		h.unrecorded = m.o.Unrecorded()
 	}
 	h.adopts = m.o.Adopts && h.unrecorded == 0
 	bctx, cancel := context.WithTimeout(ctx, max(4*m.o.Interval, time.Second))
 	defer cancel()
-	r, err := m.l.heartbeat(bctx, id, h)
+	a, err := m.l.heartbeat(bctx, id, h)
 	if errors.Is(err, ErrFenced) {
 		m.mu.Lock()
-		m.next, m.acked = m.o.NewID(), 0
+		m.next, m.acked, m.beat = m.o.NewID(), 0, 0
 		m.mu.Unlock()
+		m.l.told.forget(id) // so did the ledger
 		m.o.Log.Info("session was fenced; registering anew", "session", id)
 		return true, nil
 	}
 	if errors.Is(err, ErrNoRoute) {
-		m.register(id) // it is known, there is just nothing to obey yet
+		m.register(id, a.beat) // it is known, there is just nothing to obey yet
 	}
 	if err != nil {
 		return false, err
 	}
+	r := a.route
+	if cur := m.route.Load(); cur != nil && r.Epoch < cur.Epoch {
+		// Redis lost the route that we obey. Its owner brings it back.
+		return false, fmt.Errorf("%w: %w: epoch %d, not %d", ErrUnavailable, errOlder, r.Epoch, cur.Epoch)
+	}
+	if a.lost {
+		if err := m.l.mark(bctx, string(Replaying), "", ""); err != nil {
+			return false, err
+		}
+	}
 	m.contact.Store(time.Now().UnixNano())
-	m.register(id)
+	m.register(id, a.beat)
+	if err := m.vouch(bctx, id); err != nil {
+		return false, err
+	}
 	if cur := m.route.Load(); cur == nil || *cur != r {
 		if m.o.Apply != nil {
 			if err := m.o.Apply(ctx, r); err != nil {
@@ -156,6 +174,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 			}
 		}
 		m.route.Store(&r)
+		m.l.saw(r.Epoch)
 	}
 	if acked == r.Epoch || m.o.Unrecorded != nil && m.o.Unrecorded() > 0 {
 		return false, nil
@@ -180,11 +199,62 @@ func (m *Member) Abandon() {
 	}
 }
 
-func (m *Member) register(id string) {
+// vouch looks whether what this process was told is still known, and tells the
+// ledger again what it may have lost.
+func (m *Member) vouch(ctx context.Context, id string) error {
+	m.mu.Lock()
+	ended := m.ended
+	m.mu.Unlock()
+	for _, old := range ended {
+		if _, err := m.l.vouch(ctx, old); err != nil {
+			return err
+		}
+		m.l.told.forget(old)
+	}
+	losses, err := m.l.vouch(ctx, id)
+	if err != nil {
+		return err
+	}
+	var todo []Loss
+	m.mu.Lock()
+	m.ended = m.ended[len(ended):]
+	for _, x := range losses {
+		if x.State != Suspected && m.done[x.Shard] != x.ID {
+			todo = append(todo, x)
+		}
+	}
+	m.mu.Unlock()
+	if len(todo) == 0 {
+		return nil
+	}
+	n, err := m.l.replay(ctx, id, todo)
+	if err != nil {
+		return err
+	}
+	m.o.Log.Info("Redis lost data; told it again what was committed of late", "objects", n)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.done == nil {
+		m.done = map[int]string{}
+	}
+	for _, x := range todo {
+		m.done[x.Shard] = x.ID
+	}
+	return nil
+}
+
+func (m *Member) register(id string, beat int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.next == id {
+		if m.id != "" {
+			m.ended = append(m.ended, m.id)
+		}
 		m.id, m.next = id, ""
+		m.done = nil
+	}
+	if m.id == id {
+		m.beat = beat
 	}
 }
 

@@ -53,6 +53,12 @@ var (
 	uploadScript       = load("upload", "prelude", "noroute")
 	setRouteScript     = load("setroute", "prelude")
 	statsScript        = load("stats", "prelude")
+	suspectScript      = load("suspect", "prelude")
+	vouchScript        = load("vouch", "prelude")
+	replayScript       = load("replay", "prelude", "noroute")
+	replayedScript     = load("replayed", "prelude")
+	adoptScript        = load("adopt", "prelude", "noroute")
+	endLossScript      = load("endloss", "prelude")
 )
 
 // Scripts on the migration's own slot.
@@ -106,8 +112,12 @@ func isNoScript(err error) bool {
 
 // run runs one script, in one round trip unless Redis does not know it yet.
 func (l *Ledger) run(ctx context.Context, c call) (any, error) {
+	c.s = l.ownOf(c.s)
 	v, err := l.rdb.EvalSha(ctx, c.s.sha, []string{c.key}, c.args...).Result()
 	if isNoScript(err) {
+		if err := l.fresh(ctx, c); err != nil {
+			return nil, wrap(c.s.name, err)
+		}
 		v, err = l.rdb.Eval(ctx, c.s.src, []string{c.key}, c.args...).Result()
 	}
 	return v, wrap(c.s.name, err)
@@ -126,7 +136,7 @@ func (l *Ledger) runAll(ctx context.Context, calls []call) ([]any, []error) {
 	cmds := make([]*redis.Cmd, len(calls))
 	pipe := l.rdb.Pipeline()
 	for i, c := range calls {
-		cmds[i] = pipe.EvalSha(ctx, c.s.sha, []string{c.key}, c.args...)
+		cmds[i] = pipe.EvalSha(ctx, l.ownOf(c.s).sha, []string{c.key}, c.args...)
 	}
 	_, _ = pipe.Exec(ctx) // each command carries its own error
 	for i, cmd := range cmds {
@@ -190,3 +200,5 @@ func millis(ms int64) time.Time {
 	}
 	return time.UnixMilli(ms)
 }
+
+func msText(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }

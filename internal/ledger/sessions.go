@@ -128,7 +128,7 @@ func (l *Ledger) Bury(ctx context.Context, session string, settleAfter time.Dura
 		return false, err
 	}
 	if s.Role == RoleProxy && !s.Adopted {
-		if err := l.MarkUnclean(ctx, "proxy session "+session+" of "+s.Instance+" ended without saying whether all its writes were recorded"); err != nil {
+		if err := l.MarkUnclean(ctx, "proxy "+s.Instance+" (session "+session+") gave no sign of life for so long that it counts as ended, or was paused: it did not say whether all its writes were recorded"); err != nil {
 			return false, err
 		}
 	}
@@ -154,21 +154,34 @@ type heartbeat struct {
 	epoch      int64
 	unrecorded int64
 	adopts     bool
+	// beat is the number of the last one that was answered.
+	beat int64
 }
 
-func (l *Ledger) heartbeat(ctx context.Context, session string, h heartbeat) (Route, error) {
-	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts)))
+// answer to a heartbeat.
+type answer struct {
+	route Route
+	beat  int64
+	// lost: the last one that was answered is not known any more.
+	lost bool
+}
+
+// heartbeat returns, with ErrNoRoute too, what was answered.
+func (l *Ledger) heartbeat(ctx context.Context, session string, h heartbeat) (answer, error) {
+	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat))
 	if err != nil {
-		return Route{}, err
+		return answer{}, err
 	}
 	a := strs(v)
 	if a[0] == "FENCED" {
-		return Route{}, ErrFenced
+		return answer{}, ErrFenced
 	}
+	out := answer{beat: number(a[9]), lost: a[10] == "1"}
 	if a[2] == "" {
-		return Route{}, ErrNoRoute
+		return out, ErrNoRoute
 	}
-	return parseRoute(a[2:9]), nil
+	out.route = parseRoute(a[2:9])
+	return out, nil
 }
 
 // leave ends a session cleanly: what it held goes back to the queues. It must

@@ -117,13 +117,14 @@ func (l *Ledger) Failures(ctx context.Context, limit int) ([]Failure, error) {
 }
 
 // MarkUnclean notes an event after which the stores may differ in silence: only
-// an audit, or somebody's word, heals it. It holds the switch until then.
+// an audit, or somebody's word, heals it. It holds the switch until then. The
+// same event again counts as of its last time.
 func (l *Ledger) MarkUnclean(ctx context.Context, reason string) error {
 	now, err := l.clock(ctx)
 	if err != nil {
 		return err
 	}
-	return wrap("mark unclean", l.rdb.HSetNX(ctx, l.global()+"unclean", reason, now.UnixMilli()).Err())
+	return wrap("mark unclean", l.rdb.HSet(ctx, l.global()+"unclean", reason, now.UnixMilli()).Err())
 }
 
 // UncleanEvent is an event that MarkUnclean noted.
@@ -144,6 +145,21 @@ func (l *Ledger) Unclean(ctx context.Context) ([]UncleanEvent, error) {
 	}
 	slices.SortFunc(out, func(a, b UncleanEvent) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Reason, b.Reason)) })
 	return out, nil
+}
+
+// ForgetUnclean drops events that were healed, unless they happened again since.
+func (l *Ledger) ForgetUnclean(ctx context.Context, events ...UncleanEvent) error {
+	for _, u := range events {
+		k := l.global() + "unclean"
+		at, err := l.rdb.HGet(ctx, k, u.Reason).Result()
+		if err == nil && millis(number(at)).Equal(u.At) {
+			err = l.rdb.HDel(ctx, k, u.Reason).Err()
+		}
+		if wrap("forget unclean", err) != nil {
+			return wrap("forget unclean", err)
+		}
+	}
+	return nil
 }
 
 // Dangling is what workers found of multipart uploads on the store that is not main.

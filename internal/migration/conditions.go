@@ -76,6 +76,12 @@ func copyConditions(f facts) []Condition {
 }
 
 func ledgerConditions(f facts) []Condition {
+	if w := recovering(f); len(w) > 0 && len(f.unclean) == 0 {
+		return []Condition{
+			cond(CondLedgerHealthy, false, "Checking", sentence(w[0])),
+			unknown(CondAudited, "NotVerified", "No audit has run: audits come with a later version."),
+		}
+	}
 	if n := len(f.unclean); n > 0 {
 		why := f.unclean[n-1].Reason
 		return []Condition{

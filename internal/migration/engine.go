@@ -41,9 +41,9 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 	out.Conditions = storeConditions(in)
 	out.Phase = phaseOf(in.State.Route, false, !in.State.StartedAt.IsZero())
 
-	f := facts{in: in}
+	f := facts{in: in, out: &out}
 	var err error
-	if f.route, err = e.route(ctx, in, &out); err != nil {
+	if f.route, err = e.route(ctx, &f, &out); err != nil {
 		if !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, ledger.ErrNoRoute) {
 			return out, err
 		}
@@ -60,7 +60,7 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 	if err := e.advance(ctx, &f, &out); err != nil {
 		return unavailable(out, err)
 	}
-	st.Route = f.route
+	st.Route, st.Pending = f.route, ledger.Route{}
 	e.report(ctx, f, &out)
 	return out, nil
 }
@@ -79,28 +79,37 @@ func unavailable(out Output, err error) (Output, error) {
 
 // route makes sure that the ledger carries the migration's route: it sets it up
 // at first, and brings it back when the ledger was lost.
-func (e *Engine) route(ctx context.Context, in Input, out *Output) (ledger.Route, error) {
-	l := e.Ledger
+func (e *Engine) route(ctx context.Context, f *facts, out *Output) (ledger.Route, error) {
+	l, in := e.Ledger, f.in
 	st := &out.State
 	r, err := l.Furthest(ctx)
 	known := in.State.Route
 	switch {
-	case errors.Is(err, ledger.ErrNoRoute) && known.Epoch == 0:
+	case errors.Is(err, ledger.ErrNoRoute) && known.Epoch == 0 && in.State.Pending.Epoch == 0:
 		if !in.Stores[ledger.Source].Reachable || !in.Stores[ledger.Target].Reachable {
 			return r, ledger.ErrNoRoute
 		}
 		st.LedgerGeneration = rand.Text()
+		r = ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source}
+		if err := e.persist(ctx, in, out, r); err != nil {
+			return r, err
+		}
 		if err := l.SetMeta(ctx, "generation", st.LedgerGeneration); err != nil {
 			return r, err
 		}
-		r = ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source}
 		return r, l.SetRoute(ctx, r)
+	case errors.Is(err, ledger.ErrNoRoute) && known.Epoch == 0:
+		// It was never in force: a crash between the two.
+		if err := l.SetMeta(ctx, "generation", st.LedgerGeneration); err != nil {
+			return r, err
+		}
+		return in.State.Pending, l.SetRoute(ctx, in.State.Pending)
 	case errors.Is(err, ledger.ErrNoRoute):
-		return e.restore(ctx, known, out, "the ledger came back empty")
+		return e.restore(ctx, in, out, "the ledger came back empty")
 	case err != nil:
 		return r, err
 	case r.Epoch < known.Epoch:
-		return e.restore(ctx, known, out, "the ledger came back with an older state")
+		return e.restore(ctx, in, out, "the ledger came back with an older state")
 	}
 	gen, err := l.Meta(ctx, "generation")
 	if err != nil {
@@ -110,27 +119,53 @@ func (e *Engine) route(ctx context.Context, in Input, out *Output) (ledger.Route
 		st.LedgerGeneration = gen
 	}
 	if gen != st.LedgerGeneration {
-		return e.restore(ctx, known, out, "the ledger is not the one that this migration began with")
+		return e.restore(ctx, in, out, "the ledger is not the one that this migration began with")
+	}
+	if p := in.State.Pending; p.Epoch > r.Epoch {
+		// Put in force and lost since, or never: it is the one that was decided on.
+		return p, l.SetRoute(ctx, p)
 	}
 	return r, nil
 }
 
-// restore puts the known route back into a ledger that lost it, one epoch on.
-func (e *Engine) restore(ctx context.Context, known ledger.Route, out *Output, why string) (ledger.Route, error) {
-	l := e.Ledger
+func (e *Engine) persist(ctx context.Context, in Input, out *Output, r ledger.Route) error {
+	out.State.Pending = r
+	if in.Persist == nil {
+		return nil
+	}
+	if err := in.Persist(ctx, out.State); err != nil {
+		return fmt.Errorf("keep the route before it is put in force: %w", err)
+	}
+	return nil
+}
+
+// restore puts the last route that was decided on back into a ledger that lost
+// it, one epoch on.
+func (e *Engine) restore(ctx context.Context, in Input, out *Output, why string) (ledger.Route, error) {
+	l, known := e.Ledger, in.State.Route
+	if in.State.Pending.Epoch > known.Epoch {
+		known = in.State.Pending // a process may have obeyed it
+	}
+	known.Epoch++
 	if out.State.LedgerGeneration == "" {
 		out.State.LedgerGeneration = rand.Text()
 	}
-	if err := l.SetMeta(ctx, "generation", out.State.LedgerGeneration); err != nil {
+	out.State.BucketsListedAt = time.Time{}
+	if err := e.persist(ctx, in, out, known); err != nil {
 		return known, err
 	}
 	if err := l.MarkUnclean(ctx, why); err != nil {
 		return known, err
 	}
-	known.Epoch++
+	if err := l.MarkLost(ctx, in.State.SwitchStartedAt); err != nil {
+		return known, err
+	}
+	if err := l.SetRoute(ctx, known); err != nil {
+		return known, err
+	}
 	out.Events = append(out.Events, Event{Warning: true, Reason: "LedgerLost", Message: "Route restored: " + why + "."})
-	out.State.BucketsListedAt = time.Time{}
-	return known, l.SetRoute(ctx, known)
+	// Last: a crash before it must not look like a ledger that is whole.
+	return known, l.SetMeta(ctx, "generation", out.State.LedgerGeneration)
 }
 
 func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
@@ -159,8 +194,10 @@ func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
 	if f.sessions, err = l.Sessions(ctx); err != nil {
 		return err
 	}
-	f.unclean, err = l.Unclean(ctx)
-	return err
+	if f.unclean, err = l.Unclean(ctx); err != nil {
+		return err
+	}
+	return e.losses(ctx, f, out)
 }
 
 // advance does the next thing whose time has come.
@@ -230,6 +267,9 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 
 func (e *Engine) setRoute(ctx context.Context, f *facts, r ledger.Route) error {
 	r.Epoch = f.route.Epoch + 1
+	if err := e.persist(ctx, f.in, f.out, r); err != nil {
+		return err
+	}
 	if err := e.Ledger.SetRoute(ctx, r); err != nil {
 		return fmt.Errorf("set route: %w", err)
 	}

@@ -484,6 +484,9 @@ func TestSwitchIsNotDoneWhenTheLedgerWasLostInTheMiddle(t *testing.T) {
 	if w.out.Phase != SwitchStarted {
 		t.Fatal("done, although nobody knows what the old store holds alone")
 	}
+	w.now = w.now.Add(forgotten)
+	w.beat()
+	w.dangling(0)
 	r.Overrides = map[Guard]bool{GuardAuditClean: true}
 	w.step()
 	if w.out.Phase != SwitchDone {

@@ -37,6 +37,9 @@ type facts struct {
 	buckets  []ledger.BucketState
 	sessions []ledger.Session
 	unclean  []ledger.UncleanEvent
+	// losses are the shards that lost data, or may have.
+	losses []ledger.Loss
+	out    *Output
 	// listed says that the ledger knows which buckets there are: an empty list is
 	// not one that nobody has asked for.
 	listed bool
@@ -84,6 +87,9 @@ var guards = []struct {
 			return "no worker is running"
 		}
 		return ""
+	}},
+	{GuardSessions, func(f facts, _ SwitchRequest) string {
+		return strings.Join(recovering(f), "; ")
 	}},
 	{GuardCopied, func(f facts, _ SwitchRequest) string {
 		if f.route.Main != ledger.Source {

@@ -55,7 +55,7 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 		out.Events = append(out.Events, Event{Reason: "SwitchCancelled", Message: "The switch was taken back before traffic moved."})
 		return e.setRoute(ctx, f, r)
 	}
-	out.WaitingFor = waiting(*f, r.Epoch)
+	out.WaitingFor = append(waiting(*f, r.Epoch), unhealed(*f, st.PreparingSince)...)
 	if r.Hold {
 		if f.stats.Dirty > 0 || f.stats.Intents[r.Main] > 0 {
 			out.WaitingFor = append(out.WaitingFor, "held writes: changes are still being copied")
@@ -85,7 +85,7 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	if req != nil && req.To != r.Main {
 		// Back, half-way. Every process looks objects up already, so the first
 		// barrier stands as soon as all of them obey this epoch.
-		if out.WaitingFor = waiting(*f, r.Epoch); len(out.WaitingFor) > 0 {
+		if out.WaitingFor = append(waiting(*f, r.Epoch), recovering(*f)...); len(out.WaitingFor) > 0 {
 			return nil
 		}
 		r.Main, r.Sync = req.To, true
@@ -114,12 +114,7 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 		w = append(w, "multipart uploads begun before the switch")
 	}
 	w = append(w, unburied(*f)...)
-	for _, u := range f.unclean {
-		if u.At.After(st.SwitchStartedAt) && (req == nil || !req.Overrides[GuardAuditClean]) {
-			w = append(w, "somebody to compare the stores, or to override AuditClean: "+u.Reason)
-			break
-		}
-	}
+	w = append(w, unhealed(*f, st.SwitchStartedAt)...)
 	out.WaitingFor = w
 	if len(w) > 0 {
 		return nil

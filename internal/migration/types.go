@@ -5,6 +5,7 @@
 package migration
 
 import (
+	"context"
 	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -52,7 +53,11 @@ type Spec struct {
 // State is what the migration's owner keeps between steps, outside of the
 // ledger: enough to bring a lost ledger back on the right route.
 type State struct {
-	Route             ledger.Route
+	Route ledger.Route
+	// Pending is a route that is about to be put in force, or was: it is kept
+	// before the ledger hears of it, so that a lost ledger never comes back with an
+	// older main. Its epoch is 0 when there is none.
+	Pending           ledger.Route
 	StartedAt         time.Time
 	SwitchStartedAt   time.Time
 	SwitchFinishedAt  time.Time
@@ -80,6 +85,9 @@ type Input struct {
 	// Instances are the proxy processes' homes (pods) that exist, by name. Nil
 	// means that there is no way to know: every session in the ledger counts.
 	Instances map[string]bool
+	// Persist keeps a State for good, in the middle of a step, before the ledger
+	// gets its Pending route. Nil: nothing outlives the ledger.
+	Persist func(context.Context, State) error
 }
 
 // Condition is one aspect of the migration, as in the Kubernetes API.

@@ -1,14 +1,15 @@
 -- Begin stores the intents of a client's writes, or none of them.
--- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, removes ("1"/""), then id and key of each.
+-- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, removes ("1"/""),
+-- compared ("1": the stores were, just now), then id and key of each.
 -- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq of each},
--- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED"}.
+-- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED"}, {"UNKNOWN"}.
 local session, want, insync, bucket, removes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 if route[4] == '1' then return {'HELD'} end
 local x = want ~= '' and want or MAIN
 if x ~= MAIN and route[3] == 'Steady' then return {'MOVED'} end
 local records = {}
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 2 do
   if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end -- aborted already
   local r = load(bucket, ARGV[i + 1])
   local store, till = locked(r)
@@ -20,6 +21,10 @@ for i = 7, #ARGV, 2 do
   -- on the other store: they would be told apart in the wrong order.
   if r['k' .. y] > 0 then return {'LOCKED', '0'} end
   if insync == '1' then
+    if not trusted(r) then
+      if LOSS ~= 'lost' then return {'LOCKED', '0'} end
+      if ARGV[7] ~= '1' then return {'UNKNOWN'} end
+    end
     if (r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then
       enqueue(r, 0)
       return {'DIRTY'}
@@ -27,10 +32,11 @@ for i = 7, #ARGV, 2 do
   end
   records[#records + 1] = r
 end
-local seq = redis.call('GET', P .. 'seq') or '0'
+local seq = tostring(next_seq())
+witness(session)
 local out = {'OK', EPOCH, MAIN, route[3], route[4], route[5], route[6], route[7]}
 for j, r in ipairs(records) do
-  local id = ARGV[5 + 2 * j]
+  local id = ARGV[6 + 2 * j]
   if j > 1 then r = load(bucket, r.key) end -- the same key may be named twice
   -- A call that was repeated by the network counts once.
   if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then
@@ -40,7 +46,7 @@ for j, r in ipairs(records) do
     save(r)
   end
   out[#out + 1] = x
-  out[#out + 1] = r.n == x and '1' or '0'
+  out[#out + 1] = r.n == x and LOSS == '' and '1' or '0'
   out[#out + 1] = seq
 end
 return out

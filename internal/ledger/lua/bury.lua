@@ -21,4 +21,6 @@ if ARGV[3] == '1' then
     end
   end
 end
-return redis.call('HLEN', P .. 'i:' .. session) + redis.call('SCARD', P .. 'cl:' .. session)
+local left = redis.call('HLEN', P .. 'i:' .. session) + redis.call('SCARD', P .. 'cl:' .. session)
+if ARGV[3] == '1' and left == 0 then redis.call('HDEL', P .. 'wit', session) end
+return left

@@ -3,12 +3,16 @@
 local session = ARGV[2]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 local out = {'OK'}
+if LOSS == 'suspect' or LOSS == 'replay' then return out end
 local due = redis.call('ZRANGEBYSCORE', P .. 'q', '-inf', NOW, 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'q', id)
   local bucket, key = string.match(id, '^(%Z+)%z(.*)$')
   local r = load(bucket, key)
-  if wanted(r) and r.c == '' then
+  if not trusted(r) then
+    -- To copy it the wrong way would be worse than to wait until somebody knows.
+    redis.call('ZADD', P .. 'q', NOW + 5000, id)
+  elseif wanted(r) and r.c == '' then
     r.c, r.ct = session, tostring(next_seq())
     redis.call('SADD', P .. 'cl:' .. session, r.id)
     save(r)
@@ -17,4 +21,5 @@ for _, id in ipairs(due) do
     save(r) -- nobody keeps the follower in sync any more: the record may go
   end
 end
+if #out > 1 then witness(session) end
 return out

@@ -1,12 +1,15 @@
 -- ClaimObjects claims the keys of an initial batch; what the event path owns is left to it.
--- ARGV: now, session, bucket, keys ... Returns {"OK", {key, from, version, token} ...} or {"FENCED"}.
+-- ARGV: now, session, bucket, keys ... Returns {"OK", {key, from, version, token} ...} {"FENCED"}, or {"WAIT"} while it is being found out what was lost.
 local session, bucket = ARGV[2], ARGV[3]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 local out = {'OK'}
+if LOSS == 'suspect' or LOSS == 'replay' then return {'WAIT'} end
 local token = tostring(next_seq())
 for i = 4, #ARGV do
   local r = load(bucket, ARGV[i])
-  if r.c ~= '' or r.s ~= r.t then
+  if not trusted(r) then
+    -- Nobody knows which way; an audit is due.
+  elseif r.c ~= '' or r.s ~= r.t then
     -- The claim's holder, or the event, copies it.
   elseif r.is + r.it > 0 then
     -- A write is under way. If it is aborted no event follows, so this one must.
@@ -20,4 +23,5 @@ for i = 4, #ARGV do
     out[#out + 1] = {ARGV[i], r.n, tostring(r[r.n]), token}
   end
 end
+if #out > 1 then witness(session) end
 return out

@@ -1,17 +1,26 @@
 -- Commit settles an intent as done.
 -- ARGV: now, session, id, store, seq, bucket, key, newest at Begin ("1"/"").
--- Returns 1 if the intent was open, 0 if it was committed or counted as done
--- before, and -1 if it was settled as never made, or its store is not the newest
--- any more: nobody may ever see the write.
+-- Returns {code, newest store, sequence}. Code 1: the intent was open; 0: it was
+-- committed or counted as done before; -1: it was settled as never made, or its
+-- store is not the newest any more: nobody may ever see the write.
+local function answer(code, r)
+  witness(ARGV[2])
+  return {tostring(code), r.n, redis.call('GET', P .. 'seq')}
+end
 local r, x = closed(ARGV[2], ARGV[3])
 if r then
   wrote(r, x, tonumber(ARGV[5]))
-  return 1
+  return answer(1, r)
 end
+local gone = redis.call('SISMEMBER', P .. 'gone:' .. ARGV[2], ARGV[3]) == 1
 r = load(ARGV[6], ARGV[7])
+if LOSS ~= '' and not gone then
+  -- The intent was lost, the write was not.
+  wrote(r, ARGV[4], tonumber(ARGV[5]))
+  return answer(1, r)
+end
 touch(r)
 save(r)
 enqueue(r, NOW)
-if r.n ~= ARGV[4] then return -1 end
-if ARGV[8] == '' and redis.call('SISMEMBER', P .. 'gone:' .. ARGV[2], ARGV[3]) == 1 then return -1 end
-return 0
+if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then return answer(-1, r) end
+return answer(0, r)

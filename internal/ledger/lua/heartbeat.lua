@@ -1,7 +1,8 @@
 -- Heartbeat registers a session or says that it still runs.
 -- ARGV: now, session, role, instance, epoch obeyed, unrecorded, adopts ("1": earlier
--- sessions of this instance ended without unrecorded writes).
--- Returns {"FENCED"} or {"OK", now, epoch, main, state, hold, sync, uploads, run}; epoch "" = no route.
+-- sessions of this instance ended without unrecorded writes), number of the last heartbeat that was answered.
+-- Returns {"FENCED"} or {"OK", now, epoch, main, state, hold, sync, uploads, run, number,
+-- lost ("1": an answered heartbeat is not known any more)}; epoch "" = no route.
 local s = ARGV[2]
 if fenced(s) then return {'FENCED'} end
 local k = G .. 's:' .. s
@@ -17,5 +18,9 @@ if ARGV[7] == '1' then
 end
 redis.call('HSET', k, 'epoch', ARGV[5], 'unrecorded', ARGV[6], 'seen', NOW)
 redis.call('SET', G .. 'tick', NOW)
+local beat = redis.call('HINCRBY', k, 'beat', 1)
+local lost = beat <= tonumber(ARGV[8])
+if lost then redis.call('HSET', k, 'beat', ARGV[8] + 1); beat = ARGV[8] + 1 end
 local r = redis.call('HMGET', G .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
-return {'OK', tostring(NOW), r[1] or '', r[2] or '', r[3] or '', r[4] or '', r[5] or '', r[6] or '', r[7] or ''}
+return {'OK', tostring(NOW), r[1] or '', r[2] or '', r[3] or '', r[4] or '', r[5] or '', r[6] or '', r[7] or '',
+  tostring(beat), lost and '1' or ''}

@@ -16,6 +16,11 @@ local OTHER = {s = 't', t = 's'}
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
 local EPOCH, MAIN, SYNC = route[1], route[2], route[5] == '1'
 
+-- What is known of a loss of data here, see suspect.lua. BASE: every version and
+-- sequence from before is smaller.
+local loss = redis.call('HMGET', P .. 'loss', 'state', 'base', 'id')
+local LOSS, BASE = loss[1] or '', tonumber(loss[2] or 0)
+
 local function next_seq() return redis.call('INCR', P .. 'seq') end
 local function member(bucket, key) return bucket .. '\0' .. key end
 
@@ -40,7 +45,25 @@ local function load(bucket, key)
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
+  if LOSS ~= '' and route[3] ~= 'Switched' and r.n ~= MAIN and math.max(r.s, r.t) < BASE then
+    -- It came back from the time of a switch which has ended since.
+    r.n = MAIN
+    r[MAIN] = next_seq()
+  end
   return r
+end
+
+-- trusted says that a record, or that there is none, means what it says: nothing
+-- was lost, or it was written since. Where only one store takes writes, the
+-- record can't be wrong about which one is newest.
+local function trusted(r)
+  if LOSS == '' or (LOSS == 'lost' and route[3] ~= 'Switched') then return true end
+  return r.found and math.max(r.s, r.t) >= BASE
+end
+
+-- witness notes the last thing that a session did here and was told of.
+local function witness(session)
+  redis.call('HSET', P .. 'wit', session, redis.call('GET', P .. 'seq') or '0')
 end
 
 -- locked returns the store that a copy is committing on now, and until when.

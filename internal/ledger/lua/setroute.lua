@@ -1,5 +1,9 @@
 -- SetRoute puts a route in force on this shard, unless a newer one is.
 -- ARGV: now, epoch, main, state, hold, sync, uploads, run. Returns the epoch in force.
+if not EPOCH then
+  -- Sequences outgrow those of an earlier ledger that was lost.
+  redis.call('SET', P .. 'seq', math.max(tonumber(redis.call('GET', P .. 'seq') or 0), NOW * 32))
+end
 if EPOCH and tonumber(EPOCH) > tonumber(ARGV[2]) then return EPOCH end
 -- An epoch has one meaning.
 if EPOCH == ARGV[2] and (MAIN ~= ARGV[3] or route[3] ~= ARGV[4]) then return -1 end

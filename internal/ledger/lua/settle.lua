@@ -1,7 +1,7 @@
 -- Settle ends a copy that has landed on the follower.
 -- ARGV: now, session, token, bucket, key, from, version.
 -- Returns "OK", "LOST" (claim gone; the object was made dirty again), or "OVERRUN"
--- (a client wrote the follower meanwhile).
+-- (a client wrote the follower meanwhile, or may have: the lock was lost).
 local r = load(ARGV[4], ARGV[5])
 local from, to = ARGV[6], OTHER[ARGV[6]]
 local mine = r.c == ARGV[2] and r.ct == ARGV[3]
@@ -21,7 +21,7 @@ if mine then
   r.l = ''
 end
 -- The follower's content is not known to be what the ledger says.
-local overrun = not unlocked and (r.n ~= from or r['i' .. to] > 0)
+local overrun = (LOSS ~= '' and route[3] == 'Switched') or not unlocked and (r.n ~= from or r['i' .. to] > 0)
 touch(r)
 save(r)
 enqueue(r, NOW)

@@ -1,0 +1,168 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// LossState says how far a loss of data is dealt with on a shard.
+type LossState string
+
+// The states, in order.
+const (
+	// Healthy: nothing was lost.
+	Healthy LossState = ""
+	// Suspected: Redis came back; every session looks whether it misses something.
+	Suspected LossState = "suspect"
+	// Replaying: data was lost; every session tells what it did of late.
+	Replaying LossState = "replay"
+	// Lost: what could be told again was. What the ledger holds from before the
+	// loss, and that it holds nothing of an object, means nothing while a switch
+	// is under way: the stores themselves are compared.
+	Lost LossState = "lost"
+)
+
+// Loss is a loss of data on one shard.
+type Loss struct {
+	Shard int
+	// ID tells one loss from the next.
+	ID    string
+	State LossState
+	At    time.Time
+	// Vouched and Replayed are the sessions that have.
+	Vouched, Replayed map[string]bool
+}
+
+// Losses returns the shards that are not healthy. One pipeline.
+func (l *Ledger) Losses(ctx context.Context) ([]Loss, error) {
+	pipe := l.rdb.Pipeline()
+	cmds := make([][3]*redis.MapStringStringCmd, l.shards)
+	for i := range cmds {
+		for j, k := range []string{"loss", "vouched", "replayed"} {
+			cmds[i][j] = pipe.HGetAll(ctx, l.shard(i)+k)
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, wrap("losses", err)
+	}
+	var out []Loss
+	for i, c := range cmds {
+		h := c[0].Val()
+		if h["state"] == "" {
+			continue
+		}
+		x := Loss{Shard: i, ID: h["id"], State: LossState(h["state"]), At: millis(number(h["at"])), Vouched: map[string]bool{}, Replayed: map[string]bool{}}
+		for j, m := range []map[string]bool{x.Vouched, x.Replayed} {
+			for session, id := range c[j+1].Val() {
+				m[session] = id == x.ID
+			}
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// MarkLost says that every shard has lost data, before a route is restored.
+// flip is when main last changed.
+func (l *Ledger) MarkLost(ctx context.Context, flip time.Time) error {
+	at := "0"
+	if !flip.IsZero() {
+		at = msText(flip)
+	}
+	return l.mark(ctx, string(Replaying), at, "1")
+}
+
+// MoveLoss moves a shard's loss on, unless it has moved since it was looked at:
+// from Suspected to Replaying or Healthy, to Lost, to Healthy. flip is when main
+// last changed. forget says that a process which may have known more is gone:
+// nothing that was told until now is sure.
+func (l *Ledger) MoveLoss(ctx context.Context, x Loss, to LossState, flip time.Time, forget bool) error {
+	if to != Healthy && !flip.IsZero() {
+		if err := l.rdb.HSet(ctx, l.shard(x.Shard)+"loss", "flip", msText(flip)).Err(); err != nil {
+			return wrap("move loss", err)
+		}
+	}
+	_, err := l.run(ctx, l.call(endLossScript, l.shard(x.Shard), x.ID, string(x.State), string(to), flag(forget)))
+	return err
+}
+
+// Adopt decides, after a loss, that a store holds the newest version of an object
+// which the ledger knows nothing certain of, and returns the store that does by
+// what the ledger knows then.
+func (l *Ledger) Adopt(ctx context.Context, o Object, s Store) (Store, error) {
+	v, err := l.run(ctx, l.call(adoptScript, l.prefix(o), s.code(), o.Bucket, o.Key))
+	if err != nil {
+		return s, err
+	}
+	code, _ := v.(string)
+	return storeOf(code), nil
+}
+
+// vouch says for each shard whether what a session was told there last is still
+// known, and returns the losses that there are.
+func (l *Ledger) vouch(ctx context.Context, session string) ([]Loss, error) {
+	id := rand.Text()
+	calls := make([]call, l.shards)
+	for i := range calls {
+		calls[i] = l.call(vouchScript, l.shard(i), session, l.told.highest(i, session), id)
+	}
+	vs, errs := l.runAll(ctx, calls)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	var out []Loss
+	for i, v := range vs {
+		if a := strs(v); a[1] != "" {
+			out = append(out, Loss{Shard: i, ID: a[0], State: LossState(a[1])})
+		}
+	}
+	return out, nil
+}
+
+// replayStep bounds one pipeline.
+const replayStep = 500
+
+// replay tells the ledger again what this process committed of late, and then
+// that it has, for each loss.
+func (l *Ledger) replay(ctx context.Context, session string, losses []Loss) (int, error) {
+	recent, whole := l.told.recent()
+	shards := map[int]bool{}
+	for _, x := range losses {
+		shards[x.Shard] = true
+	}
+	var calls []call
+	n := 0
+	flush := func() error {
+		n += len(calls)
+		err := l.runAllErr(ctx, calls)
+		calls = calls[:0]
+		return err
+	}
+	for o, t := range recent {
+		if !shards[l.shardOf(o)] {
+			continue
+		}
+		calls = append(calls, l.call(replayScript, l.prefix(o), t.store.code(), t.seq, o.Bucket, o.Key))
+		if len(calls) == replayStep {
+			if err := flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return n, err
+	}
+	if !whole {
+		if err := l.MarkUnclean(ctx, "Redis lost data, and a process had committed more of late than it remembers"); err != nil {
+			return n, err
+		}
+	}
+	for _, x := range losses {
+		calls = append(calls, l.call(replayedScript, l.shard(x.Shard), session, x.ID))
+	}
+	return n, flush()
+}

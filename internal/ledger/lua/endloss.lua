@@ -1,0 +1,11 @@
+-- EndLoss moves a loss on: "suspect" to "replay" or to none, "replay" to "lost", "lost" to none.
+-- ARGV: now, id, from, to ("" = none), forget ("1": not everybody told what it did, so nothing
+-- that was noted until now is sure). Returns 1, or 0 when it has moved meanwhile.
+if loss[3] ~= ARGV[2] or LOSS ~= ARGV[3] then return 0 end
+if ARGV[4] == '' then
+  redis.call('DEL', P .. 'loss', P .. 'vouched', P .. 'replayed')
+  return 1
+end
+redis.call('HSET', P .. 'loss', 'state', ARGV[4])
+if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'base', next_seq()) end
+return 1

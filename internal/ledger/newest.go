@@ -1,0 +1,52 @@
+package ledger
+
+import (
+	"strings"
+	"time"
+)
+
+// Seen is what a store says of an object.
+type Seen struct {
+	Found bool
+	ETag  string
+	Size  int64
+	// Age since it was last modified, by the store's own clock, to the second.
+	Age time.Duration
+}
+
+// Same reports whether two stores hold the same content.
+func (s Seen) Same(o Seen) bool {
+	return s.Found == o.Found && s.Size == o.Size && strings.Trim(s.ETag, `"`) == strings.Trim(o.ETag, `"`)
+}
+
+const (
+	// ageSlack is how exact Last-Modified and Date are, and the clocks of processes.
+	ageSlack = 2 * time.Second
+	// backlog is how long before a switch an object may have been written that
+	// was not copied when it began.
+	backlog = 10 * time.Minute
+)
+
+// Newest says which store holds the newest content of an object that the ledger
+// knows nothing of any more, and whether they differ at all. since is how long ago
+// main changed. Only main has taken writes since then, so what was written there
+// since is the newest; else it is what the old main holds, which took them all
+// before. Where main has nothing, its clients have deleted it since, unless the
+// old main's is so young that it may not have been copied: an acknowledged write
+// that is lost is worse than a delete that is.
+func Newest(r Route, since time.Duration, seen [2]Seen) (Store, bool) {
+	main, old := seen[r.Main], seen[r.Main.Other()]
+	switch {
+	case main.Same(old):
+		return r.Main, false
+	case main.Found && main.Age <= since+ageSlack:
+		return r.Main, true
+	case !main.Found && old.Age > since+backlog:
+		return r.Main, true
+	case r.Uploads == r.Main && main.Found && (!old.Found || main.Age < old.Age):
+		// The switch was turned back half-way: each has taken writes that the
+		// other may lack, and the younger one is what there is to go by.
+		return r.Main, true
+	}
+	return r.Main.Other(), true
+}

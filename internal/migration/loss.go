@@ -1,0 +1,170 @@
+package migration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+const (
+	// gather is how long after a loss sessions that it forgot have to register again.
+	gather = 5 * time.Second
+	// gone is the silence after which nobody waits for what a session knows.
+	gone = 15 * time.Second
+	// forgotten is how long a request can land which a process sent that the
+	// ledger has forgotten, and that may not have heard of the loss.
+	forgotten = 90 * time.Second
+)
+
+// losses moves on what is done about a loss of data:
+//
+//	suspect → none       every session still finds what it was told last
+//	suspect → replay     one does not, or ended before it could look
+//	replay  → lost       every session has told what it did of late
+//	lost    → none       nothing is left that an audit, or a human, must heal
+func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
+	l := e.Ledger
+	all, err := l.Losses(ctx)
+	if err != nil {
+		return err
+	}
+	flip := out.State.SwitchStartedAt
+	for _, x := range all {
+		done := x.Vouched
+		if x.State == ledger.Replaying {
+			done = x.Replayed
+		}
+		missing, ended := owing(*f, x, done)
+		wait := len(missing) > 0 || f.stats.Now.Sub(x.At) < gather
+		switch {
+		case x.State == ledger.Suspected && len(ended) > 0:
+			why := "Redis was restarted or replaced, and may have lost what " + ended[0] + " did, which ended: it can't be asked"
+			if err := e.unclean(ctx, f, x, why); err != nil {
+				return err
+			}
+			err = l.MoveLoss(ctx, x, ledger.Replaying, flip, false)
+		case x.State == ledger.Suspected && !wait:
+			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, false)
+		case x.State == ledger.Replaying:
+			// Noted before the loss can count as dealt with.
+			if err := e.unclean(ctx, f, x, "Redis lost what was written to it last"); err != nil {
+				return err
+			}
+			if !wait {
+				err = l.MoveLoss(ctx, x, ledger.Lost, flip, len(ended) > 0)
+			}
+		case x.State == ledger.Lost && len(f.unclean) == 0:
+			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if f.losses, err = l.Losses(ctx); err != nil {
+		return err
+	}
+	if len(recovering(*f)) > 0 {
+		out.Next = 200 * time.Millisecond
+		return nil
+	}
+	return e.acknowledge(ctx, f, out)
+}
+
+// unclean notes an event of a loss, once.
+func (e *Engine) unclean(ctx context.Context, f *facts, x ledger.Loss, why string) error {
+	for _, u := range f.unclean {
+		if u.Reason == why && !u.At.Before(x.At) {
+			return nil
+		}
+	}
+	if err := e.Ledger.MarkUnclean(ctx, why); err != nil {
+		return err
+	}
+	var err error
+	f.unclean, err = e.Ledger.Unclean(ctx)
+	return err
+}
+
+// acknowledge takes the user's word that the stores are equal: what happened
+// until a request to switch said so for the first time counts as healed. What
+// happens later wants another spec.switch.attempt.
+func (e *Engine) acknowledge(ctx context.Context, f *facts, out *Output) error {
+	req := f.in.Spec.Switch
+	if req == nil || !req.Overrides[GuardAuditClean] {
+		out.State.AcknowledgedClean = ""
+		return nil
+	}
+	if out.State.AcknowledgedClean == requestID(*req) {
+		return nil
+	}
+	if len(f.unclean) > 0 {
+		if err := e.Ledger.ForgetUnclean(ctx, f.unclean...); err != nil {
+			return err
+		}
+		f.unclean = nil
+		out.Events = append(out.Events, Event{Reason: "AcknowledgedClean", Message: "The stores count as compared by hand: spec.switch.overrides says AuditClean."})
+	}
+	out.State.AcknowledgedClean = requestID(*req)
+	return nil
+}
+
+// owing returns the live sessions that have not said yet what they know, and the
+// proxies that never will.
+func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []string) {
+	latest := map[string]ledger.Session{}
+	for _, s := range f.sessions {
+		if l, ok := latest[s.Instance]; !ok || s.Started.After(l.Started) {
+			latest[s.Instance] = s
+		}
+	}
+	for _, s := range f.sessions {
+		switch {
+		case done[s.ID] || s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > gone):
+		case s.Role == ledger.RoleProxy && (s.Fenced || s.Silent > gone || latest[s.Instance].ID != s.ID):
+			ended = append(ended, "proxy "+s.Instance)
+		case latest[s.Instance].ID == s.ID:
+			missing = append(missing, string(s.Role)+" "+s.Instance)
+		}
+	}
+	for name := range f.in.Instances {
+		if _, ok := latest[name]; !ok && f.stats.Now.Sub(x.At) < gone {
+			missing = append(missing, "proxy "+name)
+		}
+	}
+	slices.Sort(ended)
+	return missing, ended
+}
+
+// recovering says what is still being found out after a loss.
+func recovering(f facts) []string {
+	for _, x := range f.losses {
+		switch x.State {
+		case ledger.Suspected:
+			return []string{"Redis was restarted or replaced: every process looks whether it lost anything"}
+		case ledger.Replaying:
+			return []string{"Redis lost data: every process tells it again what it did of late"}
+		}
+	}
+	return nil
+}
+
+// unhealed says what keeps a switch that is under way since a time from going on.
+func unhealed(f facts, since time.Time) []string {
+	w := recovering(f)
+	for _, x := range f.losses {
+		if left := forgotten - f.stats.Now.Sub(x.At); x.State != ledger.Suspected && left > 0 {
+			w = append(w, fmt.Sprintf("what processes sent that Redis has forgotten, another %s", left.Round(time.Second)))
+			break
+		}
+	}
+	for _, u := range f.unclean {
+		if u.At.After(since) && (f.in.Spec.Switch == nil || !f.in.Spec.Switch.Overrides[GuardAuditClean]) {
+			w = append(w, "an audit, or somebody to compare the stores and to override AuditClean: "+u.Reason)
+			break
+		}
+	}
+	return w
+}

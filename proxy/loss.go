@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// locate returns the store that holds the newest version of an object, and
+// whether the other one does not. After a loss of the ledger's data, while a
+// switch is under way, what it holds may be too old, and "no record" means
+// nothing: then the read waits until every process has told the ledger again
+// what it did of late, and what nobody tells of, the stores themselves decide.
+func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Store, known bool, err error) {
+	for began := time.Now(); ; {
+		loc, err := q.p.locate(ctx, o)
+		switch {
+		case err != nil || loc.Loss == ledger.Healthy:
+			return loc.Store, loc.Known, err
+		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait/2:
+			q.p.metrics.wait("replay")
+			if err := pause(ctx, jitter(20*time.Millisecond, 100*time.Millisecond)); err != nil {
+				return 0, false, err
+			}
+			continue
+		case loc.Route.State != ledger.Switched || o.Key == "":
+			return loc.Route.Main, false, nil
+		}
+		return q.decide(ctx, o, loc)
+	}
+}
+
+// decide compares an object on both stores. If they differ, the newer one is
+// written into the ledger, so that every process says the same from then on.
+func (q *request) decide(ctx context.Context, o ledger.Object, loc ledger.Location) (ledger.Store, bool, error) {
+	asked := time.Now()
+	var seen [2]ledger.Seen
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range seen {
+		g.Go(func() (err error) {
+			seen[i], err = q.look(gctx, ledger.Store(i), o)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return 0, false, ctx.Err()
+		}
+		q.p.log.Info("the stores can't be compared, so the read is refused", "bucket", o.Bucket, "key", o.Key, "error", err.Error())
+		return 0, false, s3.ErrSlowDown.With("The newest version is not known just now. Please try again.")
+	}
+	newest, differ := ledger.Newest(loc.Route, loc.Since+time.Since(asked), seen)
+	if !differ {
+		return loc.Route.Main, false, nil
+	}
+	q.p.log.Info("the ledger lost what it knew of an object; its stores differ", "bucket", o.Bucket, "key", o.Key, "newest", newest.String())
+	err := q.p.ask(ctx, "adopt", func(ctx context.Context) (err error) {
+		newest, err = q.p.ledger.Adopt(ctx, o, newest)
+		return err
+	})
+	return newest, true, err
+}
+
+// selective are the headers that have a HEAD tell of something else than the
+// whole object.
+var selective = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range", "Content-Length",
+	"Content-Type", "Content-Md5", "Content-Encoding", "X-Amz-Copy-Source", "Transfer-Encoding", "Expect"}
+
+// look asks a store for what it holds of an object.
+func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object) (ledger.Seen, error) {
+	c := call{method: http.MethodHead, query: new(string), header: http.Header{}, in: s3.Request{Bucket: o.Bucket, Key: o.Key, Addressing: q.in.Addressing,
+		Operation: s3.HeadObject, Class: s3.ClassObjectRead}}
+	for _, name := range selective {
+		c.header[name] = nil
+	}
+	resp, err := q.send(ctx, store, c)
+	if err != nil {
+		return ledger.Seen{}, err
+	}
+	_ = resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		return ledger.Seen{}, nil
+	case resp.StatusCode != http.StatusOK:
+		return ledger.Seen{}, fmt.Errorf("%s answers %s", store, resp.Status)
+	}
+	out := ledger.Seen{Found: true, ETag: resp.Header.Get("ETag"), Size: resp.ContentLength}
+	modified, err1 := http.ParseTime(resp.Header.Get("Last-Modified"))
+	now, err2 := http.ParseTime(resp.Header.Get("Date"))
+	if err := errors.Join(err1, err2); err != nil {
+		return ledger.Seen{}, fmt.Errorf("%s: %w", store, err)
+	}
+	out.Age = now.Sub(modified) // by the store's own clock
+	return out, nil
+}
+
+// begin is the proxy's begin; what the ledger does not know after a loss, the
+// stores are asked for.
+func (q *request) begin(ctx context.Context, keys []string, opt ledger.BeginOptions) (*change, error) {
+	for {
+		c, err := q.p.begin(ctx, q.in.Bucket, keys, opt)
+		if !errors.Is(err, ledger.ErrUnknown) {
+			return c, err
+		}
+		if err := q.compare(ctx, keys); err != nil {
+			return nil, err
+		}
+		opt.Compared = true
+	}
+}
+
+// compare has the ledger know whether keys are in sync.
+func (q *request) compare(ctx context.Context, keys []string) error {
+	for _, k := range keys {
+		if _, _, err := q.locate(ctx, ledger.Object{Bucket: q.in.Bucket, Key: k}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploadStore returns the store that the request's multipart upload lives on. If
+// the ledger has lost that, it is the one which knows the upload.
+func (q *request) uploadStore(ctx context.Context) (ledger.Store, error) {
+	store, sure, err := q.p.uploadStore(ctx, q.object(), q.in.UploadID)
+	if err != nil || sure {
+		return store, err
+	}
+	in := q.in
+	in.Operation, in.Class = s3.ListParts, s3.ClassMultipart
+	query := encodeQuery(map[string][]string{"uploadId": {q.in.UploadID}, "max-parts": {"1"}})
+	c := call{in: in, method: http.MethodGet, query: &query, header: http.Header{}}
+	for _, name := range selective {
+		c.header[name] = nil
+	}
+	for _, s := range []ledger.Store{store, store.Other()} {
+		resp, err := q.send(ctx, s, c)
+		if err != nil {
+			return store, err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return s, nil
+		}
+	}
+	return store, nil
+}
