@@ -237,6 +237,7 @@ func TestRedisDownBeforeTheSwitch(t *testing.T) {
 	}
 	r.must(redis.Restart())
 	r.eventually("all recorded", func() bool { return r.proxy.unrecorded.count() == 0 })
+	r.nothingLost()
 	for _, k := range []string{"a", "b", "c"} {
 		if got := r.newest(k); got != "Source" {
 			t.Errorf("%s: newest on %q", k, got)

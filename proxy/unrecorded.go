@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +32,9 @@ type unrecorded struct {
 
 	mu      sync.Mutex
 	entries map[ledger.Change]*entry
+	failing bool     // the journal lacks an entry
 	journal *journal // nil: memory only
+	holes   bool     // a process before us forwarded more than it wrote down; not in the ledger yet
 	n       atomic.Int64
 }
 
@@ -38,17 +43,21 @@ func openUnrecorded(dir string, maxInFlight time.Duration, log logr.Logger) (*un
 	if dir == "" {
 		return u, nil
 	}
-	j, changes, err := openJournal(dir)
+	j, was, err := openJournal(dir)
 	if err != nil {
 		return nil, err
 	}
-	u.journal = j
+	u.journal, u.holes = j, was.holes
+	changes := was.changes
 	// The process that wrote them may have died with requests under way.
 	due := time.Now().Add(maxInFlight)
 	for _, c := range changes {
 		u.entries[c] = &entry{change: c, due: due, writes: 1, inFile: true}
 	}
-	u.n.Store(int64(len(u.entries)))
+	u.counted()
+	if was.holes {
+		log.Info("an earlier process forwarded writes that it could not write down; an audit is due")
+	}
 	if len(changes) > 0 {
 		log.Info("found writes that an earlier process could not record", "objects", len(u.entries))
 	}
@@ -63,7 +72,6 @@ func (u *unrecorded) add(store ledger.Store, bucket string, keys []string) []*en
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	out := make([]*entry, len(keys))
-	var lines []ledger.Change
 	for i, k := range keys {
 		c := ledger.Change{Object: ledger.Object{Bucket: bucket, Key: k}, Store: store}
 		e := u.entries[c]
@@ -73,20 +81,82 @@ func (u *unrecorded) add(store ledger.Store, bucket string, keys []string) []*en
 		}
 		e.open++
 		e.writes++
-		if !e.inFile {
-			e.inFile = true
-			lines = append(lines, c)
-		}
 		out[i] = e
 	}
-	u.n.Store(int64(len(u.entries)))
-	if u.journal != nil && len(lines) > 0 {
-		if err := u.journal.append(lines); err != nil {
-			// Clients go before the journal; the session ends unclean if we die now.
-			u.log.Error(err, "journal can't be written; keeping changes in memory only")
+	u.counted()
+	u.write(out)
+	return out
+}
+
+// write writes down the entries that are not yet. While the journal can't take
+// them it says that it has holes, and every entry is tried again.
+func (u *unrecorded) write(entries []*entry) {
+	if u.journal == nil {
+		return
+	}
+	if u.journal.holes && !u.holes {
+		entries = slices.Collect(maps.Values(u.entries))
+	}
+	var lines []ledger.Change
+	var todo []*entry
+	for _, e := range entries {
+		if !e.inFile {
+			lines, todo = append(lines, e.change), append(todo, e)
 		}
 	}
-	return out
+	if len(lines) == 0 {
+		return
+	}
+	err := u.journal.append(lines)
+	if err == nil {
+		for _, e := range todo {
+			e.inFile = true
+		}
+		err = u.journal.setHoles(u.holes)
+	} else {
+		// Clients go before the journal: the next process must know that it lacks these.
+		err = errors.Join(err, u.journal.setHoles(true))
+	}
+	switch {
+	case err != nil && !u.failing:
+		u.log.Error(err, "journal can't be written; keeping changes in memory, and trying on")
+	case err == nil && u.failing:
+		u.log.Info("the journal holds every change again")
+	}
+	u.failing = err != nil
+}
+
+// rewrite tries again to write down what the journal lacks.
+func (u *unrecorded) rewrite() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.failing {
+		u.write(slices.Collect(maps.Values(u.entries)))
+	}
+}
+
+// counted counts what is not recorded; holes that the ledger has not heard of count too.
+func (u *unrecorded) counted() {
+	n := int64(len(u.entries))
+	if u.holes {
+		n++
+	}
+	u.n.Store(n)
+}
+
+// told says that the ledger knows of an earlier process' holes.
+func (u *unrecorded) told() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.holes = false
+	u.tidy()
+}
+
+// untold reports holes that the ledger has not heard of.
+func (u *unrecorded) untold() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.holes
 }
 
 // finish notes how requests ended.
@@ -113,10 +183,11 @@ func (u *unrecorded) finish(entries []*entry, how outcome) {
 
 // tidy empties the journal once nothing is left.
 func (u *unrecorded) tidy() {
-	u.n.Store(int64(len(u.entries)))
-	if len(u.entries) > 0 || u.journal == nil {
+	u.counted()
+	if len(u.entries) > 0 || u.holes || u.journal == nil {
 		return
 	}
+	u.failing = false
 	if err := u.journal.clear(); err != nil {
 		u.log.Error(err, "journal can't be cleared; it will be replayed again")
 	}
@@ -180,6 +251,10 @@ func (p *Proxy) flushUnrecorded(ctx context.Context) {
 			told = false
 			continue
 		}
+		p.unrecorded.rewrite()
+		if p.unrecorded.untold() && p.tellHoles(ctx) == nil {
+			p.unrecorded.told()
+		}
 		list, writes := p.unrecorded.ready(flushBatch)
 		if len(list) == 0 {
 			continue
@@ -196,6 +271,14 @@ func (p *Proxy) flushUnrecorded(ctx context.Context) {
 			p.log.Info("all writes are recorded again")
 		}
 	}
+}
+
+// tellHoles notes that an earlier process may have forwarded writes that nobody
+// will record.
+func (p *Proxy) tellHoles(ctx context.Context) error {
+	c, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return p.ledger.MarkUnclean(c, "proxy "+p.cfg.Instance+" forwarded writes while Redis was away and ended before it could record them or write them down")
 }
 
 // record replays entries. Those on a store that is not main any more came from

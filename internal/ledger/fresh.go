@@ -16,7 +16,7 @@ import (
 
 // own are the scripts that each migration has its own text of.
 var own = []*script{beginScript, commitScript, recordScript, lookupScript, dirtyRangeScript, uploadScript,
-	claimEventsScript, claimObjectsScript, lockScript, adoptScript, setRouteScript}
+	claimEventsScript, claimObjectsScript, lockScript, adoptScript, setRouteScript, vouchScript, replayScript}
 
 // freshText is known to a Redis that was told of this migration since it runs.
 const freshText = "return 1"

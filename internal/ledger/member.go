@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -157,14 +158,9 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		// Redis lost the route that we obey. Its owner brings it back.
 		return false, fmt.Errorf("%w: %w: epoch %d, not %d", ErrUnavailable, errOlder, r.Epoch, cur.Epoch)
 	}
-	if a.lost {
-		if err := m.l.mark(bctx, string(Replaying), "", ""); err != nil {
-			return false, err
-		}
-	}
 	m.contact.Store(time.Now().UnixNano())
 	m.register(id, a.beat)
-	if err := m.vouch(bctx, id); err != nil {
+	if err := m.vouch(bctx, id, a.lost); err != nil {
 		return false, err
 	}
 	if cur := m.route.Load(); cur == nil || *cur != r {
@@ -200,8 +196,8 @@ func (m *Member) Abandon() {
 }
 
 // vouch looks whether what this process was told is still known, and tells the
-// ledger again what it may have lost.
-func (m *Member) vouch(ctx context.Context, id string) error {
+// ledger again what it may have lost. lost says that a heartbeat is not.
+func (m *Member) vouch(ctx context.Context, id string, lost bool) error {
 	m.mu.Lock()
 	ended := m.ended
 	m.mu.Unlock()
@@ -214,6 +210,14 @@ func (m *Member) vouch(ctx context.Context, id string) error {
 	losses, err := m.l.vouch(ctx, id)
 	if err != nil {
 		return err
+	}
+	if lost && !slices.ContainsFunc(losses, func(x Loss) bool { return x.State == Replaying }) {
+		if err := m.l.mark(ctx, string(Replaying), "", ""); err != nil {
+			return err
+		}
+		if losses, err = m.l.vouch(ctx, id); err != nil {
+			return err
+		}
 	}
 	var todo []Loss
 	m.mu.Lock()
