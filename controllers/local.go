@@ -11,6 +11,9 @@ import (
 // StateOf is what the phase engine kept in status.
 func StateOf(st *v1alpha1.MigrationStatus) migration.State { return stateOf(st) }
 
+// KeepState puts the phase engine's state into status, and nothing else.
+func KeepState(st *v1alpha1.MigrationStatus, s migration.State) { setState(st, s) }
+
 // ReportLocal turns what the engine decided into the status of a migration that
 // runs in one process: the same as in a cluster, but for pods and Services.
 func ReportLocal(m *v1alpha1.Migration, out *migration.Output, looks [2]stores.Look, address string, now time.Time) {

@@ -29,10 +29,10 @@ const (
 func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 	out := migration.State{RetryFailed: st.RetriedFailed}
 	if r := st.Route; r != nil {
-		out.Route = ledger.Route{
-			Epoch: r.Epoch, Main: config.StoreOf(r.Main), State: ledger.RouteState(r.State),
-			Hold: r.Hold, Sync: r.Sync, Uploads: config.StoreOf(r.Uploads), Run: r.Run,
-		}
+		out.Route = routeOf(r)
+	}
+	if r := st.PendingRoute; r != nil {
+		out.Pending = routeOf(r)
 	}
 	if st.StartedAt != nil {
 		out.StartedAt = st.StartedAt.Time
@@ -42,7 +42,7 @@ func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 		out.CalledOff = w.CalledOff
 	}
 	if l := st.Ledger; l != nil {
-		out.LedgerGeneration = l.Generation
+		out.LedgerGeneration, out.AcknowledgedClean = l.Generation, l.AcknowledgedClean
 		if l.SeenAt != nil {
 			out.LedgerTick = l.SeenAt.Time
 		}
@@ -53,15 +53,30 @@ func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 	return out
 }
 
+func routeOf(r *v1alpha1.Route) ledger.Route {
+	return ledger.Route{
+		Epoch: r.Epoch, Main: config.StoreOf(r.Main), State: ledger.RouteState(r.State),
+		Hold: r.Hold, Sync: r.Sync, Uploads: config.StoreOf(r.Uploads), Run: r.Run,
+	}
+}
+
+func apiRoute(r ledger.Route) *v1alpha1.Route {
+	if r.Epoch == 0 {
+		return nil
+	}
+	return &v1alpha1.Route{
+		Epoch: r.Epoch, Main: apiStore(r.Main), State: v1alpha1.RouteState(r.State),
+		Hold: r.Hold, Sync: r.Sync, Uploads: apiStore(r.Uploads), Run: r.Run,
+	}
+}
+
 // setState keeps the phase engine's state in status.
 func setState(st *v1alpha1.MigrationStatus, s migration.State) {
 	st.RetriedFailed = s.RetryFailed
 	if s.Route.Epoch > 0 {
-		st.Route = &v1alpha1.Route{
-			Epoch: s.Route.Epoch, Main: apiStore(s.Route.Main), State: v1alpha1.RouteState(s.Route.State),
-			Hold: s.Route.Hold, Sync: s.Route.Sync, Uploads: apiStore(s.Route.Uploads), Run: s.Route.Run,
-		}
+		st.Route = apiRoute(s.Route)
 	}
+	st.PendingRoute = apiRoute(s.Pending)
 	if !s.StartedAt.IsZero() {
 		st.StartedAt = &metav1.Time{Time: s.StartedAt}
 	}
@@ -81,7 +96,7 @@ func setState(st *v1alpha1.MigrationStatus, s migration.State) {
 	if st.Ledger == nil {
 		st.Ledger = &v1alpha1.LedgerStatus{}
 	}
-	st.Ledger.Generation = s.LedgerGeneration
+	st.Ledger.Generation, st.Ledger.AcknowledgedClean = s.LedgerGeneration, clip(s.AcknowledgedClean, 512)
 	// A time that moves at each step would have status written at each step.
 	if old := st.Ledger.SeenAt; !s.LedgerTick.IsZero() && (old == nil || absolute(s.LedgerTick.Sub(old.Time)) >= seenEvery) {
 		st.Ledger.SeenAt = &metav1.Time{Time: s.LedgerTick.Truncate(time.Second)}

@@ -97,6 +97,7 @@ func (r *Reconciler) stepEngine(ctx context.Context, s *scope) error {
 		State:     stateOf(&s.m.Status),
 		Stores:    [2]migration.StoreFacts{s.looks[0].StoreFacts, s.looks[1].StoreFacts},
 		Instances: s.instances,
+		Persist:   func(ctx context.Context, st migration.State) error { return r.persist(ctx, s, st) },
 	})
 	if err != nil {
 		return fmt.Errorf("step: %w", err)
@@ -105,6 +106,16 @@ func (r *Reconciler) stepEngine(ctx context.Context, s *scope) error {
 	for _, e := range out.Events {
 		s.events = append(s.events, event{warning: e.Warning, reason: e.Reason, action: actionOf(e.Reason), note: e.Message})
 	}
+	return nil
+}
+
+// persist keeps the engine's state in status in the middle of a step.
+func (r *Reconciler) persist(ctx context.Context, s *scope, st migration.State) error {
+	setState(&s.m.Status, st)
+	if err := r.patchStatus(ctx, s); err != nil {
+		return err
+	}
+	s.old.Status = *s.m.Status.DeepCopy()
 	return nil
 }
 

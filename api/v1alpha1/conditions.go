@@ -78,6 +78,9 @@ const (
 	ReasonWaiting = "Waiting"
 	// ReasonUncleanEvent: changes may have gone unrecorded.
 	ReasonUncleanEvent = "UncleanEvent"
+	// ReasonChecking: Redis was restarted or replaced; every process looks whether
+	// it lost anything.
+	ReasonChecking = "Checking"
 	// ReasonCopying: the first copy goes on.
 	ReasonCopying = "Copying"
 	// ReasonPaused: spec.paused is true.
@@ -139,6 +142,8 @@ const (
 	EventListBucketsFailed = "ListBucketsFailed"
 	// EventLedgerLost: Redis lost data; the route was restored.
 	EventLedgerLost = "LedgerLost"
+	// EventAcknowledgedClean: the user's word that the stores are equal was taken.
+	EventAcknowledgedClean = "AcknowledgedClean"
 	// EventConditionChanged: a condition turned bad, or good again.
 	EventConditionChanged = "ConditionChanged"
 	// EventDeletionHeld: deletion waits, because data lives on one store alone.

@@ -31,10 +31,14 @@ type MigrationStatus struct {
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 
 	// route is the rule that proxies and workers obey. The Migration owns it:
-	// it is written here before it is put into the ledger, and put there again
-	// when the ledger was lost.
+	// it is put into the ledger again when that was lost.
 	// +optional
 	Route *Route `json:"route,omitempty"`
+
+	// pendingRoute is the route that is being put into the ledger: written before
+	// any process can obey it, so that a lost ledger never brings an older main back.
+	// +optional
+	PendingRoute *Route `json:"pendingRoute,omitempty"`
 
 	// progress of the copy.
 	// +optional
@@ -395,6 +399,12 @@ type LedgerStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=280
 	Addresses []string `json:"addresses,omitempty"`
+	// acknowledgedClean is the request, as store/attempt, whose override of
+	// AuditClean was taken as word that the stores are equal. What happens later
+	// wants another spec.switch.attempt.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	AcknowledgedClean string `json:"acknowledgedClean,omitempty"`
 	// unclean says why an audit is due before a switch; empty when none is.
 	// +optional
 	// +listType=atomic

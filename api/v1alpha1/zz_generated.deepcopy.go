@@ -302,6 +302,11 @@ func (in *MigrationStatus) DeepCopyInto(out *MigrationStatus) {
 		*out = new(Route)
 		**out = **in
 	}
+	if in.PendingRoute != nil {
+		in, out := &in.PendingRoute, &out.PendingRoute
+		*out = new(Route)
+		**out = **in
+	}
 	if in.Progress != nil {
 		in, out := &in.Progress, &out.Progress
 		*out = new(Progress)

@@ -155,7 +155,11 @@ func (lo *local) drive(ctx context.Context) error {
 		}
 		c := lo.m.config()
 		looks := lo.stores.Look(ctx)
-		in := migration.Input{Spec: config.EngineSpec(&c.Migration.Spec), State: controllers.StateOf(&lo.state.status)}
+		in := migration.Input{Spec: config.EngineSpec(&c.Migration.Spec), State: controllers.StateOf(&lo.state.status),
+			Persist: func(_ context.Context, s migration.State) error {
+				controllers.KeepState(&lo.state.status, s)
+				return lo.state.save(lo.f.statusFile)
+			}}
 		for i, look := range looks {
 			in.Stores[i] = look.StoreFacts
 		}

@@ -11,6 +11,10 @@ import (
 // switch while Redis is down would serve the old store.
 func fallbackRoute(m *v1alpha1.Migration) *ledger.Route {
 	r := m.Status.Route
+	if p := m.Status.PendingRoute; p != nil {
+		// It may be in force already. Without the ledger, only a steady one is used.
+		r = p
+	}
 	if r == nil {
 		return nil
 	}

@@ -1,0 +1,211 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// snapshot keeps what Redis holds; the function brings it back, as a restart with
+// an older file or a failover to a replica that lags does.
+func (w *world) snapshot() (restore func()) {
+	w.t.Helper()
+	keys, err := w.rdb.Keys(w.ctx, "*").Result()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	dump := map[string]string{}
+	for _, k := range keys {
+		if dump[k], err = w.rdb.Dump(w.ctx, k).Result(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return func() {
+		pipe := w.rdb.TxPipeline()
+		pipe.FlushAll(w.ctx)
+		pipe.ScriptFlush(w.ctx)
+		for k, v := range dump {
+			pipe.Restore(w.ctx, k, 0, v)
+		}
+		if _, err := pipe.Exec(w.ctx); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// settle lets the engine and every process deal with a loss.
+func (w *world) settle() {
+	w.t.Helper()
+	for range 10 {
+		w.step()
+		for _, m := range w.mem {
+			_, _ = m.Beat(w.ctx) // refused until the route is back
+		}
+	}
+}
+
+func (w *world) to(phase string) {
+	w.t.Helper()
+	w.caughtUp()
+	if phase == "Steady" {
+		return
+	}
+	w.ask(ledger.Target)
+	w.step()
+	if phase == "Preparing" {
+		return
+	}
+	w.beat()
+	w.step()
+	w.beat()
+	if phase == "SwitchStarted" {
+		return
+	}
+	for range 3 {
+		w.dangling(0)
+		w.beat()
+		w.step()
+	}
+	if w.out.Phase != SwitchDone {
+		w.t.Fatalf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+}
+
+func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *testing.T) {
+	losses := map[string]func(*world) func(){
+		"empty": func(w *world) func() { return func() { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) } },
+		"last write gone": func(w *world) func() {
+			restore := w.snapshot()
+			w.commit(w.write("forgotten"))
+			return restore
+		},
+	}
+	for _, phase := range []string{"Steady", "Preparing", "SwitchStarted", "SwitchDone"} {
+		for name, lose := range losses {
+			t.Run(phase+", "+name, func(t *testing.T) {
+				w := newWorld(t)
+				w.to(phase)
+				before := w.out.State.Route
+				lose(w)()
+				w.settle()
+				r := w.out.State.Route
+				if r.Main != before.Main || r.State != before.State || r.Epoch < before.Epoch {
+					t.Fatalf("route %+v, before %+v", r, before)
+				}
+				w.is(CondLedgerHealthy, false, "UncleanEvent")
+				if phase == "Steady" {
+					w.ask(ledger.Target)
+					w.settle()
+					if w.out.State.Route.State != ledger.Steady {
+						t.Fatal("a switch began")
+					}
+				}
+				w.now = w.now.Add(forgotten)
+				w.in.Spec.Switch = nil
+				w.ask(before.Main).Overrides = map[Guard]bool{GuardAuditClean: true}
+				w.settle()
+				w.is(CondLedgerHealthy, true, "Healthy")
+				if all, err := w.e.Ledger.Losses(w.ctx); err != nil || len(all) > 0 {
+					t.Fatalf("%+v %v", all, err)
+				}
+			})
+		}
+	}
+}
+
+func TestRestartOfRedisThatLosesNothingLeavesNothingBehind(t *testing.T) {
+	w := newWorld(t)
+	w.to("SwitchStarted")
+	w.commit(w.write("k"))
+	w.snapshot()()
+	w.beat()
+	w.step()
+	w.is(CondLedgerHealthy, false, "Checking")
+	w.settle()
+	w.is(CondLedgerHealthy, true, "Healthy")
+	loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "k"})
+	if err != nil || loc.Store != ledger.Target || loc.Loss != ledger.Healthy {
+		t.Fatalf("%+v %v", loc, err)
+	}
+}
+
+func TestProxyThatEndedWithRedisMakesAnAuditDue(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.join(ledger.RoleProxy, "p2")
+	w.beat()
+	delete(w.mem, "p2")
+	w.snapshot()()
+	for range 20 {
+		w.beat()
+		w.step()
+	}
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	if !strings.Contains(w.cond(CondLedgerHealthy).Message, "which ended") && len(w.out.UncleanList) < 2 {
+		t.Fatalf("%+v", w.out.UncleanList)
+	}
+}
+
+func TestOverrideSpeaksForThePastOnly(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	r := w.ask(ledger.Source)
+	r.Overrides = map[Guard]bool{GuardAuditClean: true}
+	w.step()
+	if err := w.e.Ledger.MarkUnclean(w.ctx, "later"); err != nil {
+		t.Fatal(err)
+	}
+	w.step()
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	r.Attempt = "2"
+	w.step()
+	w.is(CondLedgerHealthy, true, "Healthy")
+}
+
+func TestRouteIsKeptBeforeTheLedgerHearsOfIt(t *testing.T) {
+	tests := map[string]func(*world){
+		"and it is empty":        func(w *world) { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) },
+		"and nothing else":       func(*world) {},
+		"and it lost that route": nil,
+	}
+	for name, then := range tests {
+		t.Run("the manager dies then, "+name, func(t *testing.T) {
+			w := newWorld(t)
+			w.to("Preparing")
+			w.beat()
+			var kept State
+			died := errors.New("died")
+			back := w.snapshot()
+			w.in.Persist = func(_ context.Context, s State) error {
+				kept = s
+				if then == nil {
+					return nil
+				}
+				return died
+			}
+			w.now = w.now.Add(time.Second)
+			if _, err := w.e.Step(w.ctx, w.in); then != nil && !errors.Is(err, died) {
+				t.Fatal(err)
+			}
+			if kept.Pending.Main != ledger.Target || kept.Route.Main != ledger.Source {
+				t.Fatalf("%+v", kept)
+			}
+			if then == nil {
+				then = func(w *world) {
+					w.beat() // they obey it
+					back()
+				}
+			}
+			then(w)
+			w.in.Persist, w.in.State = nil, kept
+			w.step()
+			if r := w.out.State.Route; r.Main != ledger.Target || r.Epoch < kept.Pending.Epoch {
+				t.Fatalf("an older main came back: %+v", r)
+			}
+		})
+	}
+}
