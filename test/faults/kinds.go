@@ -36,6 +36,7 @@ type fault struct {
 	lasts time.Duration
 	level int // when it is more than its kind's
 	on    func(ctx context.Context) (off func(), err error)
+	after func(ctx context.Context) // when it is over, before its names are free
 }
 
 func between(rnd *rand.Rand, from, to time.Duration) time.Duration {
@@ -170,6 +171,10 @@ func (w *world) pick(rnd *rand.Rand, role string) *process {
 	return of[rnd.IntN(len(of))]
 }
 
+// recovery is how long a process is left alone after it was started again:
+// one that never gets to do anything meets no faults either.
+const recovery = 6 * time.Second
+
 // killing ends a process and starts it again when the fault is over.
 func killing(role string, s syscall.Signal) func(*world, *rand.Rand) *fault {
 	return func(w *world, rnd *rand.Rand) *fault {
@@ -178,10 +183,12 @@ func killing(role string, s syscall.Signal) func(*world, *rand.Rand) *fault {
 		if s == syscall.SIGTERM {
 			name = role + " ended"
 		}
-		f := &fault{window: window{Kind: name, On: p.name, store: none, conn: role == "proxy"}, takes: []string{p.name}, rest: 2 * time.Second,
+		f := &fault{window: window{Kind: name, On: p.name, store: none, conn: role == "proxy"}, takes: []string{p.name}, rest: recovery,
 			lasts: between(rnd, 0, 3*time.Second)}
 		if role == "proxy" && w.o.proxies > 1 {
+			// Somebody must be left to serve; and one that starts does not yet.
 			f.takes = append(f.takes, "proxies")
+			f.after = func(ctx context.Context) { w.awaitReady(ctx, p.name) }
 		}
 		f.on = func(context.Context) (func(), error) {
 			p.kill(s, 30*time.Second)
@@ -198,7 +205,7 @@ func killing(role string, s syscall.Signal) func(*world, *rand.Rand) *fault {
 func stopping(role string, longest time.Duration) func(*world, *rand.Rand) *fault {
 	return func(w *world, rnd *rand.Rand) *fault {
 		p := w.pick(rnd, role)
-		return &fault{window: window{Kind: role + " stopped", On: p.name, store: none}, takes: []string{p.name}, rest: 2 * time.Second,
+		return &fault{window: window{Kind: role + " stopped", On: p.name, store: none}, takes: []string{p.name}, rest: recovery / 2,
 			lasts: between(rnd, 50*time.Millisecond, longest),
 			on: func(context.Context) (func(), error) {
 				p.signal(syscall.SIGSTOP)

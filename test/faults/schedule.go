@@ -85,6 +85,9 @@ func (s *schedule) do(ctx context.Context, f *fault) {
 		stop()
 	}
 	end()
+	if f.after != nil {
+		f.after(ctx)
+	}
 	s.w.busy.free(f.rest, f.takes...)
 	s.w.note("- %s", f)
 }

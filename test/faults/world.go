@@ -264,6 +264,18 @@ func (w *world) watchReady() {
 	}
 }
 
+// awaitReady waits until a proxy takes clients, for a minute at most.
+func (w *world) awaitReady(ctx context.Context, name string) {
+	for deadline := time.Now().Add(time.Minute); ctx.Err() == nil && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		w.mu.Lock()
+		ok := w.ready[name]
+		w.mu.Unlock()
+		if ok {
+			return
+		}
+	}
+}
+
 func (w *world) over() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
