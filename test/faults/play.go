@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -33,6 +34,8 @@ func (w *world) play(ctx context.Context) (bool, error) {
 	w.load, err = traffic.Start(context.WithoutCancel(ctx), traffic.Config{
 		Endpoint: endpoint, Buckets: w.seed.BucketNames(), Clients: 8, KeysPerClient: 80, Rate: w.o.rate, MaxSize: 64 << 10,
 		Seed: w.o.seed, Timeout: 75 * time.Second, Settle: w.o.maxInFlight + 20*time.Second, Seeded: w.seed.Plan(), AbortStrays: true, Period: "Pending",
+		// versitygw shows the file that it is writing to
+		IgnoreListed: func(name string) bool { return strings.Contains(name, ".sgwtmp.") },
 		Excuse: func(f traffic.Failure) bool {
 			return w.faults.explains(f, w.routes.answering(f.Start, f.End))
 		},

@@ -170,6 +170,9 @@ func (p *process) kill(s syscall.Signal, grace time.Duration) {
 	if c == nil {
 		return
 	}
+	p.w.mu.Lock()
+	p.w.ready[p.name] = false
+	p.w.mu.Unlock()
 	if s == syscall.SIGTERM {
 		c.Stop(grace)
 		return

@@ -115,7 +115,7 @@ func (w *world) setUp(ctx context.Context) error {
 	if _, err := seed.Run(start, w.stores[0], w.seed); err != nil {
 		return fmt.Errorf("seed: %w", err)
 	}
-	if w.redis, err = startRedis(start, w.dir); err != nil {
+	if w.redis, err = startRedis(start, w.dir, filepath.Join(w.root, "test/faults/clock/clock.c")); err != nil {
 		return err
 	}
 	w.stops = append(w.stops, w.redis.close)

@@ -71,6 +71,10 @@ type Config struct {
 	// caller made. Those failures are counted apart and are no violations.
 	Excuse func(Failure) bool
 
+	// IgnoreListed leaves names out that a store lists and nobody wrote, such as
+	// its own temporary files.
+	IgnoreListed func(name string) bool
+
 	// AbortStrays lets clients abort uploads of their own whose end, or beginning,
 	// got no answer. Without it such uploads stay, and hold a switch.
 	AbortStrays bool

@@ -216,7 +216,7 @@ func (r *Run) judgeListing(l listing, at *register, pages []page) {
 	}
 	flush()
 	for name, i := range listed {
-		if !judged[name] {
+		if !judged[name] && (r.cfg.IgnoreListed == nil || !r.cfg.IgnoreListed(name)) {
 			r.violate(KindListing, l.op, at, pages[i].answer, "lists %q, which nobody wrote or which does not belong there", name)
 		}
 	}
