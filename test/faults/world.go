@@ -200,20 +200,10 @@ func (w *world) startProcesses(ctx context.Context) error {
 		}
 	}
 	go w.watchReady()
-	for len(w.readyProxies()) < w.o.proxies || !w.someReady() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the proxies did not become ready: %w", ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
+	for _, n := range names {
+		w.awaitReady(ctx, n)
 	}
-	return nil
-}
-
-func (w *world) someReady() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.ready) > 0
+	return ctx.Err()
 }
 
 // readyProxies are the addresses of proxies that take clients, as a Service in a
