@@ -114,6 +114,7 @@ func OpenRedis(r *v1alpha1.Redis, secrets Secrets) (redis.UniversalClient, error
 		Addrs:           slices.Clone(r.Addresses),
 		MasterName:      r.MasterName,
 		IsClusterMode:   r.Mode == v1alpha1.RedisCluster,
+		MaxRetries:      -1,   // what is not known to have failed is the caller's to decide
 		DisableIdentity: true, // old servers and proxies refuse CLIENT SETINFO
 	}
 	if r.CredentialsRef != nil {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -22,6 +23,23 @@ type Claim struct {
 	token string
 }
 
+// errAgain: go-redis, or the network, sent a claim twice, and the first answer,
+// which named what was claimed, is lost.
+var errAgain = fmt.Errorf("%w: a claim was repeated", ErrUnavailable)
+
+// claimed returns the error that a claim's answer stands for.
+func claimed(answer []any) error {
+	switch status, _ := answer[0].(string); status {
+	case "FENCED":
+		return ErrFenced
+	case "AGAIN":
+		return errAgain
+	case "WAIT":
+		return ErrRecovering
+	}
+	return nil
+}
+
 // ClaimEvents takes at most max due dirty objects from every shard together,
 // oldest first; empty when there are none. Errors: ErrFenced, ErrNoRoute, ErrUnavailable.
 func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]Claim, error) {
@@ -37,13 +55,13 @@ func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]
 		if len(out) >= limit {
 			break
 		}
-		v, err := l.run(ctx, l.call(claimEventsScript, l.shard((first+i)%l.shards), session, limit-len(out)))
+		v, err := l.run(ctx, l.call(claimEventsScript, l.shard((first+i)%l.shards), session, limit-len(out), newID()))
 		if err != nil {
 			return out, err
 		}
 		list, _ := v.([]any)
-		if status, _ := list[0].(string); status == "FENCED" {
-			return out, ErrFenced
+		if err := claimed(list); err != nil {
+			return out, err
 		}
 		for _, e := range list[1:] {
 			f := strs(e)
@@ -70,7 +88,7 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 	var calls []call
 	for i, ks := range byShard {
 		if len(ks) > 0 {
-			calls = append(calls, l.call(claimObjectsScript, l.shard(i), append([]any{session, bucket}, ks...)...))
+			calls = append(calls, l.call(claimObjectsScript, l.shard(i), append([]any{session, bucket, newID()}, ks...)...))
 		}
 	}
 	vs, errs := l.runAll(ctx, calls)
@@ -80,11 +98,8 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 	var out []Claim
 	for _, v := range vs {
 		list, _ := v.([]any)
-		switch status, _ := list[0].(string); status {
-		case "FENCED":
-			return nil, ErrFenced
-		case "WAIT":
-			return nil, ErrRecovering
+		if err := claimed(list); err != nil {
+			return nil, err
 		}
 		for _, e := range list[1:] {
 			f := strs(e)

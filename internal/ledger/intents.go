@@ -55,6 +55,9 @@ type Change struct {
 
 var intentID atomic.Uint64
 
+// newID tells the calls of one process apart.
+func newID() string { return strconv.FormatUint(intentID.Add(1), 36) }
+
 // Begin stores the intent of one write and says where it goes. Errors:
 // ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync, ErrMoved, ErrUnknown. With
 // ErrUnavailable the intent may have been stored and only the answer lost: it is
@@ -114,7 +117,7 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	args = append(args, session, want, flag(opt.InSync), bucket, flag(opt.Removes), flag(opt.Compared))
 	ids := make([]string, len(keys))
 	for i, k := range keys {
-		ids[i] = strconv.FormatUint(intentID.Add(1), 36)
+		ids[i] = newID()
 		args = append(args, ids[i], k)
 	}
 	began := time.Now()

@@ -19,6 +19,7 @@ import "strconv"
 //	cl:SESSION   set     objects a session has claimed                  until settled
 //	gone:SESSION set     intents settled as never made, or aborted first  a day
 //	dead:SESSION string  fence                                          30 days
+//	once:SESSION:CALL string  a claim's call, should it come again          60 s
 //	fail         hash    objects given up: cause                        until copied or retried
 //	u            hash    uploads on a store other than route.uploads    until done, or SwitchDone
 //	cnt          hash    records by newest store, intents by store      for ever
@@ -34,6 +35,7 @@ import "strconv"
 //	bq rq cq     list    tasks: buckets, ranges, copy batches           cq is bounded
 //	r:ID c:ID    hash    a range; a batch                               until done
 //	w:SESSION    hash    tasks that a session holds                     until done
+//	once:SESSION:CALL string  a task's claim, should it come again        60 s
 //	next         string  counter of task ids                            for ever
 //	hungry       string  a worker found no range                        2 s
 //	lease:NAME   string  elected session                                its ttl

@@ -685,3 +685,25 @@ func TestBeginThatComesAfterItsAbortLeavesNothing(t *testing.T) {
 	}
 	f.empty()
 }
+
+// go-redis repeats a call whose answer was lost: what the first one claimed is
+// known to nobody then.
+func TestRepeatedClaimIsToldFromOneThatFoundNothing(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.ok(f.AddBuckets(f.ctx, "b"))
+	for name, c := range map[string]call{
+		"events":  f.call(claimEventsScript, f.prefix(object), "w1", 10, "call"),
+		"objects": f.call(claimObjectsScript, f.prefix(object), "w1", "b", "call2", "new"),
+		"task":    f.call(claimTaskScript, f.global(), "w1", "b", "call"),
+	} {
+		for i, want := range []string{"OK", "AGAIN"} {
+			v, err := f.run(f.ctx, c)
+			f.ok(err)
+			if list, _ := v.([]any); len(list) == 0 || list[0] != want {
+				t.Errorf("%s, time %d: %v, want %s", name, i+1, v, want)
+			}
+		}
+	}
+}

@@ -105,7 +105,7 @@ func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string,
 	if session == "" {
 		return nil, ErrFenced // not registered yet
 	}
-	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind))
+	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind, newID()))
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +113,11 @@ func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string,
 	if len(a) == 0 {
 		return nil, ErrNoWork
 	}
-	if a[0] == "FENCED" {
+	switch a[0] {
+	case "FENCED":
 		return nil, ErrFenced
+	case "AGAIN":
+		return nil, errAgain
 	}
 	return a[1:], nil
 }

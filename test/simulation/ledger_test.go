@@ -41,9 +41,6 @@ func (h redisHook) run(ctx context.Context, cmds ...redis.Cmder) error {
 	for i, c := range cmds {
 		requests[i] = c.Args()
 	}
-	if w.teeth != nil && w.teeth.request != nil {
-		w.teeth.request(h.p, ctx, requests)
-	}
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
 	var answers []any
@@ -57,9 +54,7 @@ func (h redisHook) run(ctx context.Context, cmds ...redis.Cmder) error {
 		}
 		return err
 	}
-	if w.teeth != nil && w.teeth.answer != nil {
-		w.teeth.answer(h.p, ctx, requests, answers)
-	}
+	w.teeth.hear(h.p, ctx, requests, answers)
 	var first error
 	for i, c := range cmds {
 		if err := deliver(c, answers[i]); err != nil && first == nil {

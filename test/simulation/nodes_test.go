@@ -10,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/migration"
 	"github.com/crossfade-io/crossfade/internal/s3"
 	"github.com/crossfade-io/crossfade/proxy"
@@ -190,7 +189,7 @@ func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 		}
 		m.state, m.out = out.State, out
 		w.mu.Unlock()
-		time.Sleep(min(max(out.Next, 200*time.Millisecond), 2*time.Second) + between(r, 0, time.Second))
+		time.Sleep(min(max(out.Next, 200*time.Millisecond), 2*time.Second) + between(r, 0, w.plan.slowManager))
 	}
 }
 
@@ -204,12 +203,19 @@ func (m *manager) crash() {
 func (m *manager) revive() {
 	m.w.mu.Lock()
 	clear(m.p.cut)
-	m.spec.RetryFailed = "quiet"
 	m.w.mu.Unlock()
+	m.retry("quiet")
 	m.p.resume()
 	if !m.p.alive() {
 		m.start()
 	}
+}
+
+// retry changes spec.retryFailed.
+func (m *manager) retry(word string) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	m.spec.RetryFailed = word
 }
 
 func (m *manager) waits() []string {
@@ -239,5 +245,3 @@ func (m *manager) ask(i int, s switchAt) {
 	}
 	m.w.write(nil, "ASK %v pause=%v none=%v", to, s.pause, s.none)
 }
-
-var _ = ledger.Source

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -17,6 +18,8 @@ type plan struct {
 	maxInFlight      time.Duration
 	conditional      bool    // the stores know If-Match and If-None-Match
 	slow             float64 // share of calls that are slow
+	slowCopies       float64 // share of the workers' requests that are slow
+	slowManager      time.Duration
 	callFaults       float64 // share of calls that go wrong
 	mask             map[string]bool
 	clients          [][]op
@@ -32,7 +35,7 @@ type op struct {
 	value  string
 	parts  int // of a multipart upload
 	pause  time.Duration
-	wait   time.Duration // before the op
+	at     time.Duration // when it begins, if the client is free then
 	most   int           // keys of a page
 	finish bool          // an upload is completed, not aborted
 }
@@ -67,13 +70,25 @@ func newPlan(seed uint64) *plan {
 	if !calm {
 		p.callFaults = []float64{0, .005, .02, .06}[r.IntN(4)]
 	}
-	length := between(r, 30*time.Second, 90*time.Second)
-	n := 3 + r.IntN(3)
-	for c := range n {
-		p.clients = append(p.clients, drawOps(r, c, length))
-	}
-	for at := between(r, time.Second, 15*time.Second); at < length; at += between(r, time.Second, length/2) {
+	p.conditional = chance(r, .85)
+	p.slowCopies = []float64{0, .1, .4}[r.IntN(3)]
+	p.slowManager = []time.Duration{time.Second, time.Second, 6 * time.Second}[r.IntN(3)]
+	length := between(r, 25*time.Second, 70*time.Second)
+	for at := between(r, 4*time.Second, 15*time.Second); at < length; at += between(r, time.Second, length/2) {
 		p.switches = append(p.switches, switchAt{at: at, to: ledger.Store(r.IntN(2)), flip: chance(r, .7), pause: chance(r, .2), none: chance(r, .05)})
+	}
+	hot := 1 + r.IntN(len(keys))
+	for c := range 3 + r.IntN(4) {
+		p.clients = append(p.clients, drawOps(r, c, length, hot, p.switches))
+	}
+	if !p.conditional {
+		for _, ops := range p.clients {
+			for i := range ops {
+				if strings.HasPrefix(ops[i].kind, "putIf") {
+					ops[i].kind = "put"
+				}
+			}
+		}
 	}
 	if calm {
 		return p
@@ -88,11 +103,14 @@ func newPlan(seed uint64) *plan {
 // kinds of ops, as often as they come.
 var kinds = map[string]int{"put": 22, "get": 24, "head": 5, "delete": 9, "deleteMany": 4, "list": 10, "putIfAbsent": 7, "putIfMatch": 6, "copy": 6, "multipart": 8}
 
-func drawOps(r *rand.Rand, c int, length time.Duration) []op {
+// drawOps draws what a client does: much of it while a switch is under way.
+func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []switchAt) []op {
 	var out []op
-	mean := []time.Duration{400 * time.Millisecond, 2 * time.Second, 5 * time.Second}[r.IntN(3)]
-	for i, at := 0, time.Duration(0); at < length && i < 25; i++ {
-		o := op{id: fmt.Sprintf("c%d.%d", c, i), wait: between(r, time.Millisecond, 2*mean), most: 1000, finish: chance(r, .85)}
+	for i := range 12 + r.IntN(20) {
+		o := op{id: fmt.Sprintf("c%d.%d", c, i), at: between(r, 0, length), most: 1000, finish: chance(r, .85)}
+		if len(switches) > 0 && chance(r, .7) {
+			o.at = switches[r.IntN(len(switches))].at + between(r, 0, 9*time.Second)
+		}
 		n := r.IntN(101)
 		for _, k := range []string{"put", "get", "head", "delete", "deleteMany", "list", "putIfAbsent", "putIfMatch", "copy", "multipart"} {
 			if n -= kinds[k]; n < 0 {
@@ -100,8 +118,7 @@ func drawOps(r *rand.Rand, c int, length time.Duration) []op {
 				break
 			}
 		}
-		at += o.wait
-		first := r.IntN(len(keys))
+		first := r.IntN(hot)
 		o.keys = []string{keys[first], keys[(first+1+r.IntN(len(keys)-1))%len(keys)]}
 		o.value = "<" + o.id + ">"
 		o.parts, o.pause = 1+r.IntN(2), between(r, time.Millisecond, 8*time.Second)
@@ -110,6 +127,7 @@ func drawOps(r *rand.Rand, c int, length time.Duration) []op {
 		}
 		out = append(out, o)
 	}
+	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
 	return out
 }
 

@@ -151,7 +151,7 @@ func TestHistories(t *testing.T) {
 			bad++
 			t.Errorf("seed %d: %s", seed, r.problem)
 			if !*goOn {
-				l.explain(t, seed, r)
+				l.explain(t, seed, nil, r)
 				break
 			}
 		}

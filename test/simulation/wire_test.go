@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -71,7 +72,14 @@ func (p *process) fateOf(to peer, label string) fate {
 	if chance(r, w.plan.slow) {
 		f.after += between(r, 0, 3*time.Second)
 	}
-	fault := chance(r, w.plan.callFaults)
+	if to != redisPeer && p.is("worker") && chance(r, w.plan.slowCopies) {
+		f.before += between(r, 0, 4*time.Second)
+	}
+	share := w.plan.callFaults
+	if to != redisPeer && !strings.Contains(label, " GET ") {
+		share *= 3
+	}
+	fault := chance(r, share)
 	kind, span := r.IntN(8), between(r, 0, w.plan.maxInFlight*4/5)
 	half := chance(r, .5)
 	// What the dice are thrown for must not depend on the phase, only what follows.

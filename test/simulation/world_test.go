@@ -15,7 +15,6 @@ import (
 	"github.com/go-logr/logr/funcr"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
-	"github.com/crossfade-io/crossfade/internal/migration"
 )
 
 // world is one history while it is played.
@@ -213,8 +212,13 @@ func (w *world) settle() {
 	ctx := context.Background()
 	limit := time.Now().Add(15 * time.Minute)
 	var why string
+	asked := time.Now()
 	for {
 		time.Sleep(time.Second)
+		if time.Since(asked) > 40*time.Second {
+			asked = time.Now()
+			w.manager.retry(asked.String())
+		}
 		if why = w.unsettled(ctx, l); why == "" {
 			break
 		}
@@ -276,7 +280,7 @@ func (w *world) unsettled(ctx context.Context, l *ledger.Ledger) string {
 		switch kind, _, found := strings.Cut(name, ":"); {
 		case found && (kind == "o" || kind == "i" || kind == "cl" || kind == "x"):
 			return "the ledger holds the key " + k
-		case name == "u" || name == "q" || name == "age" || name == "doubt" || name == "fail":
+		case name == "q" || name == "age" || name == "doubt" || name == "fail":
 			return "the ledger holds the key " + k
 		}
 	}
@@ -338,5 +342,3 @@ func (w *world) stateDir(from, name string) string {
 	}
 	return to
 }
-
-var _ = migration.DefaultRequest

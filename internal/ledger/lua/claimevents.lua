@@ -1,7 +1,9 @@
 -- ClaimEvents takes due dirty objects, at most one copier each.
--- ARGV: now, session, max. Returns a list of {bucket, key, from, version, token, attempts, dirty since}, or {"FENCED"}.
+-- ARGV: now, session, max, call. Returns a list of {bucket, key, from, version, token, attempts, dirty since},
+-- {"FENCED"}, or {"AGAIN"} when the network repeated the call.
 local session = ARGV[2]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
+if again(session, ARGV[4]) then return {'AGAIN'} end
 local out = {'OK'}
 if LOSS == 'suspect' or LOSS == 'replay' then return out end
 local due = redis.call('ZRANGEBYSCORE', P .. 'q', '-inf', NOW, 'LIMIT', 0, ARGV[3])
@@ -21,5 +23,8 @@ for _, id in ipairs(due) do
     save(r) -- nobody keeps the follower in sync any more: the record may go
   end
 end
-if #out > 1 then witness(session) end
+if #out > 1 then
+  once(session, ARGV[4])
+  witness(session)
+end
 return out

@@ -1,11 +1,13 @@
 -- ClaimObjects claims the keys of an initial batch; what the event path owns is left to it.
--- ARGV: now, session, bucket, keys ... Returns {"OK", {key, from, version, token} ...} {"FENCED"}, or {"WAIT"} while it is being found out what was lost.
+-- ARGV: now, session, bucket, call, keys ... Returns {"OK", {key, from, version, token} ...}, {"FENCED"},
+-- {"AGAIN"} when the network repeated the call, or {"WAIT"} while it is being found out what was lost.
 local session, bucket = ARGV[2], ARGV[3]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
+if again(session, ARGV[4]) then return {'AGAIN'} end
 local out = {'OK'}
 if LOSS == 'suspect' or LOSS == 'replay' then return {'WAIT'} end
 local token = tostring(next_seq())
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   local r = load(bucket, ARGV[i])
   if not trusted(r) then
     -- Nobody knows which way; an audit is due.
@@ -23,5 +25,8 @@ for i = 4, #ARGV do
     out[#out + 1] = {ARGV[i], r.n, tostring(r[r.n]), token}
   end
 end
-if #out > 1 then witness(session) end
+if #out > 1 then
+  once(session, ARGV[4])
+  witness(session)
+end
 return out

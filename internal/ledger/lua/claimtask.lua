@@ -1,12 +1,16 @@
 -- Claim takes the next task of a kind: b(ucket), r(ange), c(opy batch).
--- ARGV: now, session, kind. Returns {id, payload ...}, {"FENCED"} or {}.
+-- ARGV: now, session, kind, call. Returns {id, payload ...}, {"FENCED"}, {} or {"AGAIN"} when the network
+-- repeated the call.
 local s, kind = ARGV[2], ARGV[3]
 if fenced(s) then return {'FENCED'} end
+local call = G .. 'once:' .. s .. ':' .. ARGV[4]
+if redis.call('EXISTS', call) == 1 then return {'AGAIN'} end
 local id = redis.call('LPOP', G .. kind .. 'q')
 if not id then
   if kind == 'r' then redis.call('SET', G .. 'hungry', '1', 'PX', 2000) end
   return {}
 end
+redis.call('SET', call, '1', 'EX', 60)
 redis.call('HSET', G .. 'w:' .. s, kind .. ':' .. id, NOW)
 if kind == 'b' then
   redis.call('HSET', G .. 'b:' .. id, 'state', 'Copying')

@@ -176,6 +176,12 @@ local function settle(session, id)
   return true
 end
 
+-- once notes that a call of a session has claimed something; again says that it
+-- was noted before. The answer to the first one was lost: nobody knows what it
+-- claimed, so its session must be given up.
+local function once(session, call) redis.call('SET', P .. 'once:' .. session .. ':' .. call, '1', 'EX', 60) end
+local function again(session, call) return redis.call('EXISTS', P .. 'once:' .. session .. ':' .. call) == 1 end
+
 local function unclaim(r)
   redis.call('SREM', P .. 'cl:' .. r.c, r.id)
   r.c, r.ct = '', ''
