@@ -38,6 +38,18 @@ faults: ## processes killed, networks cut, stores and Redis failing, under load 
 faults-short: ## the same, a switch and a switch back only
 	hack/faults.sh --time 40s --storm 15s --quick --seed $${FAULTS_SEED:-0}
 
+.PHONY: sim
+sim: ## the protocol under a simulated world, 3 minutes; SEED=N replays one history
+	hack/sim.sh run
+
+.PHONY: sim-campaign
+sim-campaign: ## the same with new seeds until told to stop
+	hack/sim.sh campaign
+
+.PHONY: sim-teeth
+sim-teeth: ## breaks each rule of the protocol and prints the seed that notices
+	hack/sim.sh teeth
+
 .PHONY: e2e
 e2e: ## the chart on a real node, with pods killed along the way, as root
 	test/e2e/run.sh

@@ -216,7 +216,7 @@ func (k *copying) once(ctx context.Context) (result, error) {
 	case n > 0 || p.size > maxSinglePut:
 		_ = get.Body.Close()
 		err = k.multipart(ctx, p, n)
-	case p.size <= smallBody || p.size <= lockedBody && !k.gate.isOpen():
+	case p.size <= smallBody || p.size <= lockedBody && !k.gate.isOpen(k.c.From):
 		err = k.putBuffered(ctx, p, content)
 	default:
 		err = k.putStreamed(ctx, p, content)
@@ -262,7 +262,7 @@ func (k *copying) putBuffered(ctx context.Context, p properties, r io.Reader) er
 func (k *copying) putStreamed(ctx context.Context, p properties, r io.Reader) error {
 	in := p.put(k.dst, k.key)
 	var seen *final // what the follower held before the transfer
-	if !k.gate.isOpen() {
+	if !k.gate.isOpen(k.c.From) {
 		etag, err := k.headFollower(ctx)
 		if err != nil {
 			return err

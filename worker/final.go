@@ -45,7 +45,7 @@ func (w *Worker) beginUnseen(ctx context.Context, c ledger.Claim, ttl time.Durat
 	if !w.alive() || w.member.ID() != c.Session {
 		return nil, ledger.ErrClaimLost
 	}
-	if w.gate.enter() {
+	if w.gate.enter(c.From) {
 		fctx, cancel := context.WithTimeout(ctx, w.cfg.MaxInFlight*5/6)
 		return &final{ctx: fctx, cancel: cancel, leave: w.gate.leave}, nil
 	}

@@ -3,24 +3,29 @@ package worker
 import (
 	"context"
 	"sync"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
 )
 
 // gate decides whether the final write of a copy may go without a lock. That
-// is so while the route is Steady, when no client writes the follower. Closing
-// the gate is this worker's part of the first barrier of a switch.
+// is so while the route is Steady, when no client writes the follower, and for
+// copies from main: one that was claimed before the switch and comes the other
+// way would overwrite what clients write now. Closing the gate is this worker's
+// part of the first barrier of a switch.
 type gate struct {
 	mu      sync.Mutex
 	open    bool
+	main    ledger.Store
 	writing int
 	idle    chan struct{} // closed when writing falls to 0 while the gate is shut
 }
 
-// enter reports whether an unlocked final write may begin now. When it does,
-// leave must follow once the store has answered.
-func (g *gate) enter() bool {
+// enter reports whether an unlocked final write of a copy from a store may begin
+// now. When it does, leave must follow once the store has answered.
+func (g *gate) enter(from ledger.Store) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.open {
+	if !g.open || from != g.main {
 		return false
 	}
 	g.writing++
@@ -37,12 +42,14 @@ func (g *gate) leave() {
 	}
 }
 
-// set opens or shuts the gate. Shutting it returns when no unlocked final
-// write is under way any more, or with the error of ctx.
-func (g *gate) set(ctx context.Context, open bool) error {
+// set opens the gate for copies from main, or shuts it. Shutting it, or opening
+// it for the other way, returns when no unlocked final write is under way any
+// more, or with the error of ctx.
+func (g *gate) set(ctx context.Context, open bool, main ledger.Store) error {
 	g.mu.Lock()
-	g.open = open
-	if open || g.writing == 0 {
+	same := open && main == g.main
+	g.open, g.main = open, main
+	if same || g.writing == 0 {
 		g.mu.Unlock()
 		return nil
 	}
@@ -59,10 +66,10 @@ func (g *gate) set(ctx context.Context, open bool) error {
 	}
 }
 
-// isOpen reports whether final writes go without a lock at this moment. It is
-// only a hint: enter decides.
-func (g *gate) isOpen() bool {
+// isOpen reports whether final writes of copies from a store go without a lock
+// at this moment. It is only a hint: enter decides.
+func (g *gate) isOpen(from ledger.Store) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open
+	return g.open && from == g.main
 }

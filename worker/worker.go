@@ -132,7 +132,7 @@ func def[T comparable](v *T, d T) {
 func (w *Worker) apply(ctx context.Context, r ledger.Route) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := w.gate.set(ctx, r.State == ledger.Steady); err != nil {
+	if err := w.gate.set(ctx, r.State == ledger.Steady, r.Main); err != nil {
 		return fmt.Errorf("obey epoch %d: copies without a lock are being completed: %w", r.Epoch, err)
 	}
 	return nil

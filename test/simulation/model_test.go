@@ -120,19 +120,22 @@ func (w *world) check() {
 	}
 }
 
-// seenFrom returns what clients saw at a copy's destination that only a copy can
-// have brought there.
+// seenFrom returns what the copy may have written, as far as anybody saw it: what
+// was read at its destination and had been written to, or read at, its source.
 func (w *world) seenFrom(c strayCopy) []string {
 	var out []string
-	written := map[string]bool{"": true}
+	held := map[string]bool{}
 	for _, o := range w.history {
-		if in := o.Input.(input); in.key == c.to && in.kind != "read" {
-			written[in.value] = true
+		switch in := o.Input.(input); {
+		case in.key == c.from && in.kind == "read":
+			held[o.Output.(output).value] = true
+		case in.key == c.from:
+			held[in.value] = true
 		}
 	}
 	for _, o := range w.history {
 		in, got := o.Input.(input), o.Output.(output)
-		if in.key == c.to && in.kind == "read" && !written[got.value] && !slices.Contains(out, got.value) {
+		if in.key == c.to && in.kind == "read" && got.value != "" && held[got.value] && !slices.Contains(out, got.value) {
 			out = append(out, got.value)
 		}
 	}

@@ -80,10 +80,8 @@ func (l *lab) play(t *testing.T, seed uint64, p *plan, broken *tooth, tracing bo
 	if broken != nil {
 		w.teeth = broken.sharpen(l)
 	}
-	t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-		cryptotest.SetGlobalRandom(t, seed)
-		synctest.Test(t, func(*testing.T) { w.play() })
-	})
+	cryptotest.SetGlobalRandom(t, seed)
+	synctest.Test(t, func(*testing.T) { w.play() })
 	w.check()
 	w.result.trace = w.trace
 	return w.result
