@@ -403,6 +403,7 @@ func (c *client) multipart(o op, key string) {
 	c.w.mu.Lock()
 	c.w.knowTag(joinedTag(parts), value)
 	c.w.knowTag(md5tag(value), value)
+	c.w.knowTag(joinedTag([]string{value}), value) // where a copy could not learn the parts
 	c.w.mu.Unlock()
 	rep, ok = c.send(o, "complete", request{method: "POST", key: key, query: "uploadId=" + id, body: complete + "</CompleteMultipartUpload>"})
 	switch {

@@ -47,7 +47,10 @@ func (w *world) begin(n *node, journal string) {
 	r := roll(w.seed, "start "+n.p.name)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
+	w.mu.Lock()
 	n.cancel, n.done = cancel, done
+	w.ends = append(w.ends, done)
+	w.mu.Unlock()
 	after := between(r, 0, 700*time.Millisecond)
 	if n.kind == "worker" {
 		wk := w.newWorker(n)

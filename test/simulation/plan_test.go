@@ -21,6 +21,7 @@ type plan struct {
 	slowCopies       float64 // share of the workers' requests that are slow
 	slowManager      time.Duration
 	callFaults       float64 // share of calls that go wrong
+	writeFaults      float64 // that of requests to the stores which are no GET
 	mask             map[string]bool
 	clients          [][]op
 	faults           []fault
@@ -70,6 +71,7 @@ func newPlan(seed uint64) *plan {
 	if !calm {
 		p.callFaults = []float64{0, .005, .02, .06}[r.IntN(4)]
 	}
+	p.writeFaults = 3 * p.callFaults
 	p.conditional = chance(r, .85)
 	p.slowCopies = []float64{0, .1, .4}[r.IntN(3)]
 	p.slowManager = []time.Duration{time.Second, time.Second, 6 * time.Second}[r.IntN(3)]
@@ -78,6 +80,13 @@ func newPlan(seed uint64) *plan {
 		p.switches = append(p.switches, switchAt{at: at, to: ledger.Store(r.IntN(2)), flip: chance(r, .7), pause: chance(r, .2), none: chance(r, .05)})
 	}
 	hot := 1 + r.IntN(len(keys))
+	if !calm && chance(r, .4) {
+		// Many writes of one key go unanswered while the route moves.
+		hot, p.writeFaults, p.callFaults = 1, .3, .01
+		for i := range p.switches {
+			p.switches[i].flip, p.switches[i].pause = true, false
+		}
+	}
 	for c := range 3 + r.IntN(4) {
 		p.clients = append(p.clients, drawOps(r, c, length, hot, p.switches))
 	}

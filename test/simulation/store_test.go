@@ -122,7 +122,7 @@ func (s *store) contents(name string) map[string]string {
 	out := map[string]string{}
 	if b := s.buckets[name]; b != nil {
 		for k, o := range b.objects {
-			out[k] = o.etag + " " + o.data
+			out[k] = o.data
 		}
 	}
 	return out

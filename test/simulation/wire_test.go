@@ -77,7 +77,7 @@ func (p *process) fateOf(to peer, label string) fate {
 	}
 	share := w.plan.callFaults
 	if to != redisPeer && !strings.Contains(label, " GET ") {
-		share *= 3
+		share = w.plan.writeFaults
 	}
 	fault := chance(r, share)
 	kind, span := r.IntN(8), between(r, 0, w.plan.maxInFlight*4/5)

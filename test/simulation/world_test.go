@@ -34,6 +34,7 @@ type world struct {
 	leases    map[string]time.Time
 	memo      memo
 	closers   []func()
+	ends      []chan struct{} // closed when a process' last goroutine has ended
 
 	nodes   []*node
 	manager *manager
@@ -312,12 +313,13 @@ func (w *world) compare() {
 
 // end stops everything, so that the bubble can end.
 func (w *world) end() {
+	w.result.took = time.Since(w.began)
 	for _, n := range w.nodes {
 		n.cancel()
 	}
 	w.manager.crash()
-	for _, n := range w.nodes {
-		<-n.done
+	for _, ended := range w.ends {
+		<-ended // those of crashed ones too
 	}
 	for _, n := range w.nodes {
 		n.p.crash()
@@ -325,7 +327,7 @@ func (w *world) end() {
 	for _, f := range w.closers {
 		f()
 	}
-	w.result.took = time.Since(w.began)
+	time.Sleep(3 * time.Minute) // handlers whose client or process is gone
 	w.result.digest, w.result.trace = w.digest, w.trace
 }
 
