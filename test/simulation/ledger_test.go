@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
@@ -67,9 +68,12 @@ func (h redisHook) run(ctx context.Context, cmds ...redis.Cmder) error {
 // ledgerOf returns a process' own view of the ledger.
 func (w *world) ledgerOf(p *process) *ledger.Ledger {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DisableIdentity: true,
-		Dialer: func(context.Context, string, string) (net.Conn, error) { panic("the simulation dials nobody") }})
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		Dialer:                   func(context.Context, string, string) (net.Conn, error) { panic("the simulation dials nobody") }})
 	rdb.AddHook(redisHook{p})
+	w.mu.Lock()
 	w.closers = append(w.closers, func() { _ = rdb.Close() })
+	w.mu.Unlock()
 	return ledger.New(ledger.Options{Redis: rdb, Migration: "sim", Shards: w.plan.shards, Now: time.Now})
 }
 
