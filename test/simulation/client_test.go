@@ -59,7 +59,7 @@ func (c *client) pick(r *rand.Rand) *node {
 		c.w.mu.Lock()
 		all := append([]*node(nil), c.w.nodes...)
 		c.w.mu.Unlock()
-		all = slices.DeleteFunc(all, func(n *node) bool { return !n.ready() })
+		all = slices.DeleteFunc(all, func(n *node) bool { return !c.w.ready(n) })
 		if len(all) > 0 {
 			return all[r.IntN(len(all))]
 		}
@@ -73,7 +73,9 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 	w := c.w
 	r := roll(w.seed, c.name+o.id+step)
 	n := c.pick(r)
+	w.mu.Lock()
 	p, handler := n.p, n.proxy.Handler()
+	w.mu.Unlock()
 	target := "http://proxy.test/" + bucketName
 	if rq.key != "" {
 		target += "/" + s3.EscapeKey(rq.key)

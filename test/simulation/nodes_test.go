@@ -43,7 +43,10 @@ func (w *world) addNode(kind string, number int) {
 
 // begin starts a node's process. It does not begin at the same instant as others.
 func (w *world) begin(n *node, journal string) {
-	n.p = w.newProcess(fmt.Sprintf("%s%d.%d", n.kind, n.number, n.life))
+	p := w.newProcess(fmt.Sprintf("%s%d.%d", n.kind, n.number, n.life))
+	w.mu.Lock()
+	n.p = p
+	w.mu.Unlock()
 	r := roll(w.seed, "start "+n.p.name)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -130,12 +133,18 @@ func (w *world) restart(n *node) {
 }
 
 // ready says whether a load balancer would send requests to the node.
-func (n *node) ready() bool {
-	if n.kind != "proxy" || n.proxy == nil || !n.p.alive() {
+func (w *world) ready(n *node) bool {
+	if n.kind != "proxy" {
+		return false
+	}
+	w.mu.Lock()
+	p, pr := n.p, n.proxy
+	w.mu.Unlock()
+	if pr == nil || !p.alive() {
 		return false
 	}
 	rec := httptest.NewRecorder()
-	n.proxy.Readyz().ServeHTTP(rec, nil)
+	pr.Readyz().ServeHTTP(rec, nil)
 	return rec.Code == http.StatusOK
 }
 

@@ -328,6 +328,8 @@ func (w *world) end() {
 		f()
 	}
 	time.Sleep(3 * time.Minute) // handlers whose client or process is gone
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.result.digest, w.result.trace = w.digest, w.trace
 }
 
