@@ -35,6 +35,9 @@ func (q *request) deleteObjects() error {
 	if err != nil {
 		return err
 	}
+	if len(items) == 0 {
+		return q.deleteNothing(raw)
+	}
 	keys := make([]string, len(items))
 	for i, it := range items {
 		keys[i] = it.key
@@ -75,6 +78,25 @@ func (q *request) deleteObjects() error {
 		answer = answer.join(a)
 	}
 	return q.respondBytes(answer.resp, answer.body)
+}
+
+// deleteNothing has main say what it thinks of a list without objects.
+func (q *request) deleteNothing(raw []byte) error {
+	store, err := q.mainStore()
+	if err != nil {
+		return err
+	}
+	return q.forwardTo(store, q.deleteCall(raw, q.identity.Payload.Framed()))
+}
+
+// deleteCall is a DeleteObjects request with a body, the client's own or a rewritten one.
+func (q *request) deleteCall(body []byte, rewritten bool) call {
+	hash := sha256.Sum256(body)
+	c := call{in: q.in, body: bytesPayload(body), write: true, hash: hex.EncodeToString(hash[:])}
+	if rewritten {
+		c.header = plainBody(q.r.Header, body)
+	}
+	return c
 }
 
 // deleteAnswer is a store's answer to DeleteObjects.
@@ -121,12 +143,7 @@ func (c *change) share(raw []byte, items []deleteItem) []byte {
 
 // deleteAt deletes a change's keys at its store and settles them.
 func (q *request) deleteAt(c *change, body []byte, rewritten bool) (*deleteAnswer, error) {
-	hash := sha256.Sum256(body)
-	cl := call{in: q.in, body: bytesPayload(body), write: true, hash: hex.EncodeToString(hash[:])}
-	if rewritten {
-		cl.header = plainBody(q.r.Header, body)
-	}
-	resp, err := q.sendChange(c, cl)
+	resp, err := q.sendChange(c, q.deleteCall(body, rewritten))
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +204,7 @@ func (q *request) deleteList() (raw []byte, items []deleteItem, conditional bool
 		}
 		items = append(items, deleteItem{key: key, version: version, raw: d.raw[e.start:e.end]})
 	}
-	if len(items) == 0 || len(items) > maxDeleteKeys {
+	if len(items) > maxDeleteKeys {
 		return nil, nil, false, s3.ErrMalformedXML
 	}
 	return raw, items, conditional, nil

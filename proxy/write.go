@@ -163,7 +163,7 @@ func (q *request) concludeByBody(c *change, resp *http.Response) error {
 			}
 		}
 	}
-	held = q.p.rename(c.store, held)
+	held = q.relocate(q.p.rename(c.store, held))
 	if !q.w.wrote() {
 		return q.respondBytes(resp, held)
 	}

@@ -27,7 +27,7 @@ type Request struct {
 
 	VersionID  string
 	UploadID   string
-	PartNumber int
+	PartNumber int // as sent; 0 if that is no number
 	// CopySource is set for CopyObject and UploadPartCopy.
 	CopySource CopySource
 }
@@ -39,7 +39,7 @@ type CopySource struct {
 	// Key is decoded.
 	Key       string
 	VersionID string
-	// Opaque holds a source that names no bucket (an access point's ARN), as sent.
+	// Opaque holds a source that names no bucket's object (an access point's ARN), as sent.
 	Opaque string
 }
 
@@ -157,12 +157,8 @@ func (q *Request) parseParams(query []param) error {
 		case "uploadId":
 			q.UploadID = p.value
 		case "partNumber":
-			n, err := strconv.Atoi(p.value)
-			if err != nil || n < 0 {
-				return ErrInvalidArgument.With("Part number must be an integer between 1 and 10000, inclusive",
-					Detail{"ArgumentName", "partNumber"}, Detail{"ArgumentValue", p.value})
-			}
-			q.PartNumber = n
+			// What is none is for the store to refuse.
+			q.PartNumber, _ = strconv.Atoi(p.value)
 		}
 	}
 	return nil
@@ -192,10 +188,14 @@ func (q *Request) parseCopySource(r *http.Request, query []param) error {
 	return err
 }
 
-var errBadCopySource = ErrInvalidArgument.With("Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-	Detail{"ArgumentName", "x-amz-copy-source"})
+var (
+	errBadCopySource = ErrInvalidArgument.With("Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+		Detail{"ArgumentName", "x-amz-copy-source"})
+	errCopySourceEncoding = ErrInvalidArgument.With("Invalid copy source encoding", Detail{"ArgumentName", "x-amz-copy-source"})
+)
 
-// ParseCopySource reads the value of x-amz-copy-source.
+// ParseCopySource reads the value of x-amz-copy-source. One without a bucket or
+// a key is opaque: no store can copy from it, and each refuses it in its own order.
 func ParseCopySource(value string) (CopySource, error) {
 	path, query, _ := strings.Cut(value, "?")
 	if strings.HasPrefix(path, "arn:") {
@@ -203,11 +203,14 @@ func ParseCopySource(value string) (CopySource, error) {
 	}
 	path, err := url.PathUnescape(path)
 	if err != nil {
-		return CopySource{}, errBadCopySource
+		return CopySource{}, errCopySourceEncoding
 	}
-	bucket, key, found := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if !found || bucket == "" || key == "" || !plausibleBucket(bucket) {
-		return CopySource{}, errBadCopySource
+	if value == "" {
+		return CopySource{}, errBadCopySource // a store might take it for a PUT
+	}
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if bucket == "" || key == "" || !plausibleBucket(bucket) {
+		return CopySource{Opaque: value}, nil
 	}
 	params, err := parseQuery(query)
 	if err != nil {

@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+func TestLocationOfAnUploadIsTheClients(t *testing.T) {
+	r := newRig(t, rigOptions{names: true})
+	for _, main := range []ledger.Store{ledger.Source, ledger.Target} {
+		if main == ledger.Target {
+			r.route(ledger.Source, ledger.Preparing)
+			r.route(ledger.Target, ledger.Switched)
+		}
+		key := "up"
+		id := r.createUpload(key)
+		part := r.part(key, id, 1, "body")
+		out, err := r.client.S3.CompleteMultipartUpload(t.Context(), &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: &key, UploadId: &id,
+			MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{part}}})
+		r.must(err)
+		if want := r.url + "/" + r.bucket + "/" + key; aws.ToString(out.Location) != want {
+			t.Errorf("%s: location %q, want %q", main, aws.ToString(out.Location), want)
+		}
+	}
+}
+
+func TestLocationByAddressing(t *testing.T) {
+	tests := map[string]struct {
+		url        string
+		addressing s3.Addressing
+		stored     string
+		want       string
+	}{
+		"path":              {"http://proxy/b/a%20b?uploadId=u", s3.Path, "https://store:9000/b/a+b", "http://proxy/b/a+b"},
+		"store's host name": {"http://proxy/b/a%20b?uploadId=u", s3.Path, "https://b.store/a+b", "http://proxy/b/a%20b"},
+		"client's":          {"http://b.proxy/k?uploadId=u", s3.VirtualHost, "https://store/b/k", "http://b.proxy/k"},
+		"no address":        {"http://proxy/b/k?uploadId=u", s3.Path, "b/k", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r, err := http.NewRequest(http.MethodPost, tt.url, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := &request{r: r, in: s3.Request{Bucket: "b", Addressing: tt.addressing}}
+			if got, _ := q.location(tt.stored); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// What a store refuses in its own words, or not at all, is not refused before it.
+func TestStoreAnswersWhatIsNotRecorded(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	tests := map[string]struct {
+		method, target, body string
+		header               http.Header
+	}{
+		"no objects to delete": {http.MethodPost, "/" + r.bucket + "?delete", "<Delete></Delete>", nil},
+		"part not a number":    {http.MethodPut, "/" + r.bucket + "/k?uploadId=u&partNumber=one", "x", nil},
+		"copy without a key":   {http.MethodPut, "/" + r.bucket + "-none/k?uploadId=u&partNumber=1", "", http.Header{"X-Amz-Copy-Source": {"nothing"}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := r.hooks[ledger.Source].calls.Load()
+			resp := r.raw(tt.method, tt.target, tt.body, tt.header)
+			if r.hooks[ledger.Source].calls.Load() == before {
+				t.Errorf("the store was not asked: %d %s", resp.StatusCode, resp.text)
+			}
+			if strings.Contains(resp.text, "SlowDown") {
+				t.Error(resp.text)
+			}
+		})
+	}
+	r.settled()
+	if r.open() {
+		t.Error("something was recorded")
+	}
+}
