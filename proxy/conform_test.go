@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/internal/s3/s3test"
 )
 
 func TestLocationOfAnUploadIsTheClients(t *testing.T) {
@@ -84,5 +86,62 @@ func TestStoreAnswersWhatIsNotRecorded(t *testing.T) {
 	r.settled()
 	if r.open() {
 		t.Error("something was recorded")
+	}
+}
+
+// A repeated completion must not go to the old store, which may say that all is
+// well and hold something older.
+func TestRepeatedCompletionStaysOnMain(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.put(r.direct[ledger.Source], "k", "older, on the old store")
+	key, id := "k", r.createUpload("k")
+	part := r.part(key, id, 1, "new")
+	r.complete(key, id, part)
+	r.settled()
+	r.hooks[ledger.Source].set(func(req *http.Request, next func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+		if req.Method == http.MethodPost && strings.Contains(req.URL.RawQuery, "uploadId") {
+			return answer(req, 200, "<CompleteMultipartUploadResult/>"), nil
+		}
+		return next(req)
+	})
+	_, _ = r.client.S3.CompleteMultipartUpload(t.Context(), &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: &key, UploadId: &id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{part}}})
+	r.settled()
+	if got := r.get(r.client, key); got != "new" {
+		t.Errorf("reads %q", got)
+	}
+}
+
+// During a switch a bucket may be on the new main only, and an unknown upload nowhere.
+func TestUnknownUploadDuringASwitch(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	bucket := r.bucket + "-new"
+	r.must(r.direct[ledger.Target].CreateBucket(t.Context(), bucket, false))
+	t.Cleanup(func() { _ = s3test.RemoveBucket(context.Background(), r.direct[ledger.Target], bucket) })
+	for _, req := range [][2]string{{http.MethodGet, "?uploadId=none"}, {http.MethodDelete, "?uploadId=none"}, {http.MethodPut, "?uploadId=none&partNumber=1"}} {
+		if resp := r.raw(req[0], "/"+bucket+"/k"+req[1], "", nil); resp.StatusCode != 404 || !strings.Contains(resp.text, "NoSuchUpload") {
+			t.Errorf("%s: %d %s", req, resp.StatusCode, resp.text)
+		}
+	}
+}
+
+func TestListingRefusalsDuringASwitch(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	for _, query := range []string{"?max-keys=-1", "?list-type=2&max-keys=x", "?versions&max-keys=-1", "?uploads&max-uploads=-1"} {
+		if resp := r.raw(http.MethodGet, "/"+r.bucket+query, "", nil); resp.StatusCode != 400 || !strings.Contains(resp.text, "InvalidArgument") {
+			t.Errorf("%s: %d %s", query, resp.StatusCode, resp.text)
+		}
+	}
+	for _, key := range []string{"a", "b"} {
+		r.put(r.client, key, "x")
+	}
+	if resp := r.raw(http.MethodGet, "/"+r.bucket+"?max-keys=1", "", nil); !strings.Contains(resp.text, "<NextMarker>a</NextMarker>") {
+		t.Errorf("no next marker: %s", resp.text)
 	}
 }

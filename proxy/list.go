@@ -23,7 +23,7 @@ func (q *request) listing() error {
 		return err
 	}
 	// max-keys=0 asks for nothing but the echo; a store's own token works there only.
-	if r.State == ledger.Steady || l.max == 0 || l.opaque {
+	if r.State == ledger.Steady || l.max == 0 || l.refused || l.opaque {
 		err = q.listSteady(r.Main, l)
 	} else {
 		err = q.listMoving(ctx, l)
@@ -243,7 +243,7 @@ func render(l listQuery, d document, items []item, truncated bool) []byte {
 		}
 	case s3.ListObjects:
 		set["Marker"] = encodeKey(l.after, encoded)
-		if truncated && l.delimiter != "" {
+		if truncated { // not all stores tell it without a delimiter, and no client minds
 			set["NextMarker"] = encodeKey(last.key, encoded)
 			added = append(added, "NextMarker")
 		}

@@ -49,6 +49,7 @@ type listQuery struct {
 	markerFrom ledger.Store
 	wrapped    bool // markerFrom is known
 	max        int
+	refused    bool // the page size is one that stores refuse
 }
 
 func parseListQuery(op s3.Operation, raw string) (listQuery, error) {
@@ -63,6 +64,8 @@ func parseListQuery(op s3.Operation, raw string) (listQuery, error) {
 		// What is not a number is for the store to refuse.
 		if n, err := strconv.Atoi(s); err == nil && n >= 0 {
 			l.max = min(n, pageLimit)
+		} else {
+			l.refused = true
 		}
 	}
 	if op == s3.ListObjectsV2 {

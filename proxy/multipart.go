@@ -71,7 +71,7 @@ func (q *request) dropUpload(store ledger.Store, id string) {
 // AbortMultipartUpload on the store that the upload lives on. They change no object.
 func (q *request) uploadRequest() error {
 	ctx := q.r.Context()
-	store, err := q.uploadStore(ctx)
+	store, _, err := q.uploadAt(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,33 @@ func (q *request) uploadRequest() error {
 		return q.relayResult(store, resp)
 	}
 	return q.respond(store, resp)
+}
+
+// uploadAt returns the store that the request's upload lives on. While traffic
+// moves, an upload that the ledger does not know (any more) may be on neither:
+// then there is false, and the answer is main's to give.
+func (q *request) uploadAt(ctx context.Context) (store ledger.Store, there bool, err error) {
+	if store, err = q.uploadStore(ctx); err != nil {
+		return store, false, err
+	}
+	r, err := q.p.obeyed(ctx)
+	if err != nil || r.State == ledger.Steady || store != r.Uploads {
+		return store, true, err
+	}
+	in := q.in
+	in.Operation, in.CopySource = s3.ListParts, s3.CopySource{}
+	query := encodeQuery(map[string][]string{"uploadId": {in.UploadID}, "max-parts": {"1"}})
+	header := http.Header{"X-Amz-Copy-Source": nil, "X-Amz-Copy-Source-Range": nil, "Content-Md5": nil, "Content-Type": nil,
+		"If-Match": nil, "If-None-Match": nil}
+	resp, err := q.send(ctx, store, call{in: in, method: http.MethodGet, query: &query, header: header})
+	if err != nil {
+		return store, false, err
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		return r.Main, false, nil
+	}
+	return store, true, nil
 }
 
 // relayResult passes on an answer whose blanks keep the connection alive.
@@ -128,14 +155,16 @@ func (q *request) uploadSource(ctx context.Context, store ledger.Store) error {
 }
 
 // completeUpload makes an object of an upload, where the upload lives: the
-// object is newest there from then on.
+// object is newest there from then on. Some stores say of an upload that is
+// complete, or that they never had, that all is well: they must hold the newest
+// version then, else an older one would become it.
 func (q *request) completeUpload() error {
 	ctx := q.r.Context()
-	store, err := q.uploadStore(ctx)
+	store, there, err := q.uploadAt(ctx)
 	if err != nil {
 		return err
 	}
-	c, err := q.begin(ctx, []string{q.in.Key}, ledger.BeginOptions{Store: &store, InSync: q.in.Conditional})
+	c, err := q.begin(ctx, []string{q.in.Key}, ledger.BeginOptions{Store: &store, InSync: q.in.Conditional || !there})
 	if err != nil {
 		return err
 	}
