@@ -60,9 +60,9 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	suites := chosen(allSuites(o.root, o.short), o.suites, func(s suite) string { return s.name })
+	suites := chosen(allSuites(o.root), o.suites, func(s suite) string { return s.name })
 	phases := chosen(allPhases(o.short), o.phases, func(p phase) string { return p.name })
-	rep := &report{began: time.Now(), except: except, short: o.short}
+	rep := &report{began: time.Now(), except: except}
 	for _, set := range chosen(allSetups(o.short), o.setups, func(s setup) string { return s.name }) {
 		if missing := set.missing(); missing != "" {
 			fmt.Printf("%s is left out: %s\n", set.name, missing)

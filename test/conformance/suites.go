@@ -19,8 +19,8 @@ const (
 
 var clientSuites = []string{"awscli", "boto3", "s3cmd", "rclone", "restic", "mc", "sdk-js"}
 
-func allSuites(root string, short bool) []suite {
-	out := []suite{versitygw(versitygwSuite, short), versitygw(versitygwVersionsSuite, short, "-vs"), minioGo(short)}
+func allSuites(root string) []suite {
+	out := []suite{versitygw(versitygwSuite), versitygw(versitygwVersionsSuite, "-vs"), minioGo()}
 	scripts := filepath.Join(root, "test/conformance/clients")
 	for _, name := range clientSuites {
 		out = append(out, client(scripts, name))
@@ -28,11 +28,7 @@ func allSuites(root string, short bool) []suite {
 	return out
 }
 
-// shortGroups are quick, and meet most of what a proxy can get wrong.
-var shortGroups = []string{"PutObject", "HeadObject", "GetObject", "ListObjects", "ListObjectsV2", "DeleteObject", "DeleteObjects",
-	"CopyObject", "CreateMultipartUpload", "UploadPart", "ListParts", "ListMultipartUploads", "CompleteMultipartUpload"}
-
-func versitygw(name string, short bool, flags ...string) suite {
+func versitygw(name string, flags ...string) suite {
 	return suite{name: name, needs: []string{"versitygw"}, single: true, timeout: 40 * time.Minute,
 		argv: func(e lab.Endpoint, cases []string) []string {
 			bin, _ := lab.FindBinary("versitygw")
@@ -44,7 +40,7 @@ func versitygw(name string, short bool, flags ...string) suite {
 		}}
 }
 
-func minioGo(short bool) suite {
+func minioGo() suite {
 	return suite{name: minioGoSuite, needs: []string{"minio-go-functional"}, single: true, timeout: 30 * time.Minute,
 		argv: func(_ lab.Endpoint, cases []string) []string {
 			bin, _ := lab.FindBinary("minio-go-functional")
