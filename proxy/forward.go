@@ -84,6 +84,9 @@ func (q *request) header(resp *http.Response) {
 	h := q.w.Header()
 	own := connectionHeaders(resp.Header)
 	for name, values := range resp.Header {
+		if strings.HasPrefix(name, "X-Amz-Meta-") {
+			name = strings.ToLower(name) // as S3 writes it: some clients keep the case
+		}
 		h[name] = values
 	}
 	for _, name := range append(own, "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te",
