@@ -40,7 +40,13 @@ import "strconv"
 //	hungry       string  a worker found no range                        2 s
 //	lease:NAME   string  elected session                                its ttl
 //	dangling     hash    multipart uploads left on the old store        for ever
-//	unclean      hash    events that an audit must heal                 until healed
+//	unclean      hash    events that an audit must heal: ms when last   until healed
+//	audit        hash    the audit: what it is, counts, result          until its result is kept elsewhere
+//	anames       list    its first differences, bounded                 as the audit
+//	atasks       set     its open tasks, as in aq and zq                as the audit goes on
+//	aq zq        list    tasks: ranges, keys set aside                  zq is bounded
+//	a:ID z:ID    hash    a range of both listings; keys set aside       until done
+//	hungrya      string  a worker found no range to compare             2 s
 func (l *Ledger) shard(i int) string {
 	return "cf:{" + l.name + "/" + strconv.Itoa(i) + "}:"
 }

@@ -47,6 +47,7 @@ var (
 	lockScript         = load("lock", "prelude", "noroute")
 	settleScript       = load("settle", "prelude", "noroute")
 	releaseScript      = load("release", "prelude", "noroute")
+	judgeScript        = load("judge", "prelude", "noroute")
 	retryFailedScript  = load("retryfailed", "prelude", "noroute")
 	buryScript         = load("bury", "prelude", "noroute")
 	settleDoubtsScript = load("settledoubts", "prelude", "noroute")
@@ -77,6 +78,14 @@ var (
 	splitScript        = load("split", "gprelude")
 	finishBatchScript  = load("finishbatch", "gprelude")
 	electScript        = load("elect", "gprelude")
+	clearUncleanScript = load("clearunclean", "gprelude")
+	auditStartScript   = load("auditstart", "gprelude", "auditlib")
+	auditClaimScript   = load("auditclaim", "gprelude", "auditlib")
+	auditAdvanceScript = load("auditadvance", "gprelude", "auditlib")
+	auditSplitScript   = load("auditsplit", "gprelude", "auditlib")
+	auditReleaseScript = load("auditrelease", "gprelude", "auditlib")
+	auditJudgedScript  = load("auditjudged", "gprelude", "auditlib")
+	auditEndScript     = load("auditend", "gprelude", "auditlib")
 )
 
 type call struct {

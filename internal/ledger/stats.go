@@ -117,8 +117,8 @@ func (l *Ledger) Failures(ctx context.Context, limit int) ([]Failure, error) {
 }
 
 // MarkUnclean notes an event after which the stores may differ in silence: only
-// an audit, or somebody's word, heals it. It holds the switch until then. The
-// same event again counts as of its last time.
+// an audit that begins later, or somebody's word, heals it. It holds the switch
+// until then. Of an event that comes again the last time counts.
 func (l *Ledger) MarkUnclean(ctx context.Context, reason string) error {
 	now, err := l.clock(ctx)
 	if err != nil {
