@@ -19,6 +19,7 @@ type metrics struct {
 	splits    prometheus.Counter
 	lost      *prometheus.CounterVec
 	inFlight  *prometheus.GaugeVec
+	audited   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -64,10 +65,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "crossfade_worker_objects_in_flight", Help: "Objects being copied, by origin.",
 		}, []string{"origin"}),
+		audited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "crossfade_worker_audited_objects_total",
+			Help: "Objects that audits compared, and what they found (compared, missing, extra, different, repaired, bypassed, deferred).",
+		}, []string{"result"}),
 	}
 	if r != nil {
 		r.MustRegister(m.objects, m.bytes, m.failures, m.retries, m.givenUp, m.latency, m.queueWait,
-			m.listed, m.queueFull, m.splits, m.lost, m.inFlight)
+			m.listed, m.queueFull, m.splits, m.lost, m.inFlight, m.audited)
 	}
 	return m
 }

@@ -54,6 +54,9 @@ type Config struct {
 	Grace time.Duration
 	// Heartbeat is the interval of the session's heartbeats; 500 ms.
 	Heartbeat time.Duration
+	// AuditPatience is how long an audit waits for clients to leave an object
+	// alone before it has it copied instead of comparing it; 2 min.
+	AuditPatience time.Duration
 	// Dangling says how the drain deals with multipart uploads; it is asked each
 	// time, for it may change while the worker runs. Nil waits.
 	Dangling func() Dangling
@@ -101,6 +104,7 @@ func New(cfg Config) (*Worker, error) {
 	def(&cfg.Backoff, 500*time.Millisecond)
 	def(&cfg.Grace, 20*time.Second)
 	def(&cfg.Heartbeat, 500*time.Millisecond)
+	def(&cfg.AuditPatience, 2*time.Minute)
 	if cfg.Log.GetSink() == nil {
 		cfg.Log = logr.Discard()
 	}
@@ -164,6 +168,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	for range batchers {
 		loop(w.batchLoop)
 	}
+	for range auditors {
+		loop(w.auditLoop)
+	}
+	loop(w.suspectLoop)
 	loop(w.eventLoop)
 	loop(w.sweepLoop)
 	loop(w.danglingLoop)

@@ -256,11 +256,12 @@ func (l *Ledger) ClaimSuspects(ctx context.Context, session string) (Suspects, e
 }
 
 // FinishSuspects counts what became of keys that were set aside, and names the
-// differences. What is left is handed out again after a time.
-func (l *Ledger) FinishSuspects(ctx context.Context, session string, s Suspects, left []Suspect, after time.Duration, c AuditCounts, named []Difference) error {
+// differences. What is left is handed out again after a time. A problem ("": none)
+// is shown until a range gets on.
+func (l *Ledger) FinishSuspects(ctx context.Context, session string, s Suspects, left []Suspect, after time.Duration, c AuditCounts, named []Difference, problem string) error {
 	counts := []any{"missing", c.Missing, "extra", c.Extra, "different", c.Different, "repaired", c.Repaired,
 		"bypassed", c.Bypassed, "deferred", c.Deferred, "notkept", c.NotKept}
-	args := append([]any{session, s.ID, encodeSuspects(left), after.Milliseconds(), maxDifferences, len(counts) / 2}, counts...)
+	args := append([]any{session, s.ID, encodeSuspects(left), after.Milliseconds(), problem, maxDifferences, len(counts) / 2}, counts...)
 	for _, d := range named {
 		b, err := json.Marshal(d)
 		if err != nil {

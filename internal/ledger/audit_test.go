@@ -71,14 +71,14 @@ func TestAuditLife(t *testing.T) {
 	}
 	left := []Suspect{{Key: "b", Since: f.now, Note: "Missing"}}
 	d := Difference{Bucket: "b", Key: "b", Kind: "Missing", Bypassed: true}
-	f.ok(f.FinishSuspects(f.ctx, "w2", s, left, time.Second, AuditCounts{Missing: 1, Bypassed: 1}, []Difference{d}))
+	f.ok(f.FinishSuspects(f.ctx, "w2", s, left, time.Second, AuditCounts{Missing: 1, Bypassed: 1}, []Difference{d}, ""))
 	if _, err := f.ClaimSuspects(f.ctx, "w2"); !errors.Is(err, ErrNoWork) {
 		t.Fatalf("handed out before its time: %v", err)
 	}
 	f.now = f.now.Add(time.Second)
 	s, err = f.ClaimSuspects(f.ctx, "w2")
 	f.ok(err)
-	f.ok(f.FinishSuspects(f.ctx, "w2", s, nil, 0, AuditCounts{Repaired: 1}, nil))
+	f.ok(f.FinishSuspects(f.ctx, "w2", s, nil, 0, AuditCounts{Repaired: 1}, nil, ""))
 	if got := f.audit(); got.Result != AuditRunning {
 		t.Fatalf("complete with a range left: %+v", got)
 	}

@@ -1,0 +1,444 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// startAudit begins an audit that thinks the migration began an hour ago.
+func (l *lab) startAudit(mode string, repair bool, change func(*ledger.AuditSpec), buckets ...string) {
+	l.t.Helper()
+	a := ledger.AuditSpec{ID: fmt.Sprint(time.Now().UnixNano()), Mode: mode, Repair: repair, Foreign: time.Now().Add(-time.Hour), Buckets: buckets}
+	if change != nil {
+		change(&a)
+	}
+	if err := l.led.StartAudit(l.t.Context(), a); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) audited() ledger.Audit {
+	l.t.Helper()
+	var a ledger.Audit
+	defer func() {
+		if l.t.Failed() {
+			l.t.Logf("%+v", a)
+		}
+	}()
+	waitLong(l.t, time.Minute, func() bool {
+		var err error
+		a, _, err = l.led.Audit(l.t.Context())
+		return err == nil && a.Result != ledger.AuditRunning
+	})
+	return a
+}
+
+// audit runs one to its end.
+func (l *lab) audit(mode string, repair bool, buckets ...string) ledger.Audit {
+	l.t.Helper()
+	l.startAudit(mode, repair, nil, buckets...)
+	a := l.audited()
+	if a.Result != ledger.AuditComplete {
+		l.t.Fatalf("%+v", a)
+	}
+	return a
+}
+
+// remove deletes an object behind the proxies' back.
+func (l *lab) remove(on ledger.Store, bucket, key string) {
+	l.t.Helper()
+	if _, err := l.stores[on].S3.DeleteObject(l.t.Context(), &awss3.DeleteObjectInput{Bucket: &bucket, Key: &key}); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func TestAuditFindsAndRepairsEveryKindOfDifferenceUnderLiveWrites(t *testing.T) {
+	for _, mode := range []string{auditETag, auditChecksum} {
+		t.Run(mode, func(t *testing.T) {
+			l := newLab(t)
+			const b = "photos"
+			l.bucket(ledger.Source, b)
+			l.seedMany(b, "%04d.jpg", 150)
+			l.start(nil)
+			l.start(nil)
+			l.copyAll(b)
+			var tagged string // whose metadata is sampled
+			for i := 0; tagged == ""; i++ {
+				if k := fmt.Sprintf("sampled-%d", i); sampled("mine", k) {
+					tagged = k
+				}
+			}
+			l.put(b, tagged, "the same")
+			l.synced()
+
+			l.remove(ledger.Target, b, "0001.jpg")
+			l.remove(ledger.Source, b, "0002.jpg")
+			l.seed(ledger.Target, b, "never-on-main", []byte("x"))
+			l.seed(ledger.Source, b, "past-the-proxy", []byte("x"))
+			l.seed(ledger.Source, b, "0003.jpg", []byte("longer than it was before"))
+			l.seed(ledger.Target, b, "0004.jpg", []byte("content X")) // as long as "content 4"
+			l.seed(ledger.Target, b, tagged, []byte("the same"), func(in *awss3.PutObjectInput) { in.Metadata = map[string]string{"lost": "yes"} })
+
+			var stop atomic.Bool
+			var g sync.WaitGroup
+			for i := range 4 {
+				g.Go(func() {
+					for n := 0; !stop.Load(); n++ {
+						k := fmt.Sprintf("%04d.jpg", 100+i*10+n%10)
+						if n%7 == 6 {
+							l.delete(b, k)
+						} else {
+							l.put(b, k, fmt.Sprintf("written %d", n))
+						}
+					}
+				})
+			}
+			l.startAudit(mode, true, func(a *ledger.AuditSpec) { a.ID = "mine" }, b)
+			a := l.audited()
+			stop.Store(true)
+			g.Wait()
+			want := ledger.AuditCounts{Missing: 2, Extra: 2, Different: 3, Repaired: 7, Bypassed: 7}
+			if diff := cmp.Diff(want, a.AuditCounts, cmpopts.IgnoreFields(want, "Compared")); diff != "" || a.Compared < 110 || a.Result != ledger.AuditComplete {
+				t.Errorf("%+v\n%s", a, diff)
+			}
+			var names []string
+			for _, d := range a.Differences {
+				names = append(names, d.Key+" "+d.Kind)
+			}
+			slices.Sort(names)
+			wantNames := []string{"0001.jpg Missing", "0002.jpg Extra", "0003.jpg Different", "0004.jpg Different",
+				"never-on-main Extra", "past-the-proxy Missing", tagged + " Different"}
+			if diff := cmp.Diff(wantNames, names); diff != "" {
+				t.Error(diff)
+			}
+			l.synced()
+			if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+				t.Error(diff)
+			}
+			if out, _ := l.get(ledger.Target, b, tagged); out.Metadata["lost"] != "" {
+				t.Error("metadata was not repaired")
+			}
+			if again := l.audit(mode, true, b); again.Left() != 0 || again.Missing+again.Extra+again.Different != 0 {
+				t.Errorf("not clean after repair: %+v", again)
+			}
+		})
+	}
+}
+
+func TestAuditThatReportsChangesNothing(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.seedMany("photos", "%d", 20)
+	l.start(nil)
+	l.copyAll("photos")
+	l.remove(ledger.Target, "photos", "1")
+	l.remove(ledger.Source, "photos", "2")
+	l.seed(ledger.Target, "photos", "3", []byte("other"))
+	before := l.keys(ledger.Target, "photos")
+	a := l.audit(auditETag, false, "photos")
+	if diff := cmp.Diff(ledger.AuditCounts{Compared: 20, Missing: 1, Extra: 1, Different: 1, Bypassed: 3}, a.AuditCounts); diff != "" {
+		t.Error(diff)
+	}
+	l.synced()
+	if diff := cmp.Diff(before, l.keys(ledger.Target, "photos")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatTheTargetHeldBeforeTheMigrationIsNotDeleted(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.bucket(ledger.Target, "photos")
+	l.seedMany("photos", "%d", 3)
+	l.seed(ledger.Target, "photos", "somebody's", []byte("x"))
+	l.start(nil)
+	l.copyAll("photos")
+	l.startAudit(auditETag, true, func(a *ledger.AuditSpec) { a.Foreign = time.Now().Add(time.Minute) }, "photos")
+	a := l.audited()
+	want := []ledger.Difference{{Bucket: "photos", Key: "somebody's", Kind: kindExtra, Detail: "older than the migration"}}
+	if diff := cmp.Diff(want, a.Differences); diff != "" || a.Extra != 1 || a.Left() != 1 {
+		t.Errorf("%+v\n%s", a.AuditCounts, diff)
+	}
+	if out, _ := l.get(ledger.Target, "photos", "somebody's"); out == nil {
+		t.Error("deleted")
+	}
+}
+
+func TestDifferencesAnUncleanEventExplainsAreNotCalledBypassed(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.start(nil)
+	l.copyAll("photos")
+	l.seed(ledger.Source, "photos", "lost with the ledger", []byte("x"))
+	l.startAudit(auditETag, true, func(a *ledger.AuditSpec) { a.Explained = time.Now() }, "photos")
+	if a := l.audited(); a.Missing != 1 || a.Bypassed != 0 || a.Repaired != 1 {
+		t.Errorf("%+v", a)
+	}
+}
+
+var contents = regexp.MustCompile(`(?s)<Contents>.*</Contents>`)
+
+func TestMainsListingThatFailsOrEndsEarlyIsNotTakenForEmpty(t *testing.T) {
+	isList := func(r *http.Request) bool { return r.URL.Query().Get("list-type") == "2" }
+	aged := func(l *lab, r *http.Request) (*http.Response, error) { // written long ago
+		resp, err := l.faults[ledger.Source].next.RoundTrip(r)
+		if err == nil && resp.Header.Get("Last-Modified") != "" {
+			resp.Header.Set("Last-Modified", time.Now().Add(-24*time.Hour).UTC().Format(http.TimeFormat))
+		}
+		return resp, err
+	}
+	for name, tc := range map[string]struct {
+		list       func(l *lab, r *http.Request) (*http.Response, error)
+		wantResult string // "": it goes on
+		wantCause  string
+	}{
+		"error":    {func(_ *lab, r *http.Request) (*http.Response, error) { return answer(r, 403, "AccessDenied"), nil }, "", "AccessDenied"},
+		"timeouts": {func(*lab, *http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }, "", "EOF"},
+		"no bucket": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return answer(r, 404, "NoSuchBucket"), nil
+		}, "", "NoSuchBucket"},
+		"cut in the middle": {func(l *lab, r *http.Request) (*http.Response, error) {
+			resp, err := l.faults[ledger.Source].next.RoundTrip(r)
+			if err == nil {
+				resp.Body, resp.ContentLength = io.NopCloser(io.LimitReader(resp.Body, 600)), -1
+			}
+			return resp, err
+		}, "", "EOF"},
+		"says that it ended": {func(l *lab, r *http.Request) (*http.Response, error) {
+			resp, err := l.faults[ledger.Source].next.RoundTrip(r)
+			if err == nil {
+				all, _ := io.ReadAll(resp.Body)
+				all = contents.ReplaceAll(all, nil)
+				resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(all)), int64(len(all))
+			}
+			return resp, err
+		}, ledger.AuditFailed, "listing is not consistent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.bucket(ledger.Source, "photos")
+			l.seedMany("photos", "%d", 30)
+			l.start(nil)
+			l.copyAll("photos")
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+				if isList(r) {
+					return tc.list(l, r)
+				}
+				return aged(l, r)
+			})
+			l.startAudit(auditETag, true, nil, "photos")
+			var a ledger.Audit
+			waitLong(t, 30*time.Second, func() bool {
+				a, _, _ = l.led.Audit(t.Context())
+				return strings.Contains(a.Problem, tc.wantCause)
+			})
+			if a.Result != tc.wantResult || a.Missing+a.Extra+a.Different != 0 {
+				t.Errorf("%+v", a)
+			}
+			if n := len(l.keys(ledger.Target, "photos")); n != 30 {
+				t.Errorf("the target holds %d objects", n)
+			}
+			l.faults[ledger.Source].set(nil)
+			if tc.wantResult == "" {
+				if a := l.audited(); a.Compared != 30 || a.Missing+a.Extra+a.Different != 0 {
+					t.Errorf("after it was mended: %+v", a)
+				}
+			}
+		})
+	}
+}
+
+func TestBucketThatIsGoneFromMainIsAnError(t *testing.T) {
+	l := newLab(t)
+	for _, s := range []ledger.Store{ledger.Source, ledger.Target} {
+		l.bucket(s, "photos")
+		l.bucket(s, "deleted")
+	}
+	l.seed(ledger.Source, "photos", "a", []byte("a"))
+	l.start(nil)
+	l.copyAll("photos", "deleted")
+	l.change("deleted", "", func(c *s3.Client) error {
+		_, err := c.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: aws.String("deleted")})
+		return err
+	})
+	l.remove(ledger.Source, "photos", "a")
+	if _, err := l.stores[ledger.Source].S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: aws.String("photos")}); err != nil {
+		t.Fatal(err)
+	}
+	l.audit(auditETag, true, "deleted")
+	l.startAudit(auditETag, true, nil, "photos")
+	waitFor(t, func() bool {
+		a, _, _ := l.led.Audit(t.Context())
+		if a.Result != ledger.AuditRunning {
+			t.Fatalf("%+v", a)
+		}
+		return strings.Contains(a.Problem, "bucket does not exist")
+	})
+	if out, _ := l.get(ledger.Target, "photos", "a"); out == nil {
+		t.Error("deleted on the target")
+	}
+}
+
+func TestBucketThatTheFollowerLacksIsRepaired(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.seedMany("photos", "%d", 5)
+	l.start(nil)
+	a := l.audit(auditETag, true, "photos")
+	if a.Missing != 6 || a.Repaired != 6 {
+		t.Errorf("%+v", a)
+	}
+	if diff := cmp.Diff(l.keys(ledger.Source, "photos"), l.keys(ledger.Target, "photos")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPartsCutOtherwiseAreNoDifference(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "films")
+	l.bucket(ledger.Target, "films")
+	content := make([]byte, 12<<20)
+	_, _ = rand.Read(content)
+	other := bytes.Clone(content)
+	other[7<<20]++
+	l.uploadContent(ledger.Source, "films", "same", content, 5<<20)
+	l.uploadContent(ledger.Source, "films", "changed", content, 5<<20)
+	l.uploadContent(ledger.Source, "films", "rewritten", content, 5<<20)
+	l.seed(ledger.Source, "films", "plain", []byte("abc"))
+	l.start(nil)
+	l.copyAll("films")
+	l.uploadContent(ledger.Target, "films", "same", content, 6<<20)
+	l.uploadContent(ledger.Target, "films", "changed", other, 6<<20)
+	l.seed(ledger.Target, "films", "plain", []byte("abd"))
+	time.Sleep(time.Second) // Last-Modified has no more than seconds
+	l.uploadContent(ledger.Source, "films", "rewritten", other, 6<<20)
+
+	a := l.audit(auditETag, false, "films")
+	var got []string
+	for _, d := range a.Differences {
+		got = append(got, d.Key)
+	}
+	slices.Sort(got)
+	wantETag := []string{"plain", "rewritten"}
+	if versitygwSums := len(got) == 3; versitygwSums { // both stores keep whole checksums
+		wantETag = []string{"changed", "plain", "rewritten"}
+	}
+	if diff := cmp.Diff(wantETag, got); diff != "" {
+		t.Error(diff)
+	}
+	a = l.audit(auditChecksum, true, "films")
+	if a.Different != 3 || a.Repaired != 3 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// uploadContent writes an object in parts of a size.
+func (l *lab) uploadContent(on ledger.Store, bucket, key string, content []byte, size int) {
+	l.t.Helper()
+	api := l.stores[on].S3
+	up, err := api.CreateMultipartUpload(l.t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	done := completed{}
+	for i := 0; i*size < len(content); i++ {
+		n := int32(i + 1)
+		out, err := api.UploadPart(l.t.Context(), &awss3.UploadPartInput{Bucket: &bucket, Key: &key, UploadId: up.UploadId, PartNumber: &n,
+			Body: bytes.NewReader(content[i*size : min(len(content), (i+1)*size)])})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		done.add(n, out.ETag)
+	}
+	if _, err := api.CompleteMultipartUpload(l.t.Context(), &awss3.CompleteMultipartUploadInput{Bucket: &bucket, Key: &key, UploadId: up.UploadId, MultipartUpload: &done.CompletedMultipartUpload}); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func TestAuditGoesOnWhereADeadWorkerLeftIt(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.seedMany("photos", "%05d", 2300)
+	_, stop := l.start(nil)
+	l.copyAll("photos")
+	stop()
+	// The first one gets a page and hangs.
+	reached := make(chan struct{}, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Query().Get("start-after") > "00900" && r.URL.Query().Get("max-keys") == "1000" {
+			reached <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return nil, nil
+	})
+	l.startAudit(auditETag, true, nil, "photos")
+	_, stop = l.start(nil)
+	<-reached
+	if a, _, _ := l.led.Audit(t.Context()); a.Compared == 0 {
+		t.Error("nothing was kept of what was compared")
+	}
+	l.faults[ledger.Source].set(nil)
+	cancel()
+	stop()
+	l.start(nil)
+	l.start(nil)
+	if a := l.audited(); a.Compared != 2300 || a.Left() != 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestAuditOfAnObjectThatClientsNeverLeaveAlone(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.start(func(c *Config) { c.AuditPatience = 2 * time.Second })
+	l.copyAll("photos")
+	var stop atomic.Bool
+	var g sync.WaitGroup
+	for range 3 {
+		g.Go(func() {
+			for n := 0; !stop.Load(); n++ {
+				l.put("photos", "hot", strings.Repeat("x", n%100))
+			}
+		})
+	}
+	waitFor(t, func() bool { out, _ := l.get(ledger.Target, "photos", "hot"); return out != nil })
+	for range 3 {
+		if a := l.audit(auditChecksum, true, "photos"); a.Missing+a.Extra+a.Different != 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+	stop.Store(true)
+	g.Wait()
+	l.synced()
+	if diff := cmp.Diff(l.keys(ledger.Source, "photos"), l.keys(ledger.Target, "photos")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+type completed struct{ types.CompletedMultipartUpload }
+
+func (c *completed) add(n int32, etag *string) {
+	c.Parts = append(c.Parts, types.CompletedPart{PartNumber: &n, ETag: etag})
+}
