@@ -30,7 +30,7 @@ func (b blueprint) config() *corev1.ConfigMap {
 func (b blueprint) roleManifest() *v1alpha1.Migration {
 	spec := b.m.Spec.DeepCopy()
 	spec.Redis = b.redis.DeepCopy()
-	spec.Paused, spec.RetryFailed = false, "" // the route in the ledger says so
+	spec.Paused, spec.RetryFailed, spec.Audit = false, "", v1alpha1.Audit{} // the ledger says so
 	spec.Proxy = v1alpha1.Proxy{Clients: spec.Proxy.Clients}
 	spec.Worker.Replicas, spec.Worker.Resources = nil, nil
 	if spec.Switch != nil {
@@ -53,7 +53,7 @@ func (b blueprint) rollout(component string) string {
 	m.Spec.Switch = nil
 	switch component {
 	case componentProxy:
-		m.Spec.Worker, m.Spec.Audit = v1alpha1.Worker{}, v1alpha1.Audit{}
+		m.Spec.Worker = v1alpha1.Worker{}
 	case componentWorker:
 		m.Spec.Proxy = v1alpha1.Proxy{}
 	}

@@ -41,6 +41,7 @@ func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 		out.PreparingSince, out.SwitchStartedAt, out.SwitchFinishedAt = timeOf(w.PreparingAt), timeOf(w.StartedAt), timeOf(w.FinishedAt)
 		out.CalledOff = w.CalledOff
 	}
+	out.Audit = auditOf(st.Audit)
 	if l := st.Ledger; l != nil {
 		out.LedgerGeneration, out.AcknowledgedClean = l.Generation, l.AcknowledgedClean
 		if l.SeenAt != nil {
@@ -93,6 +94,7 @@ func setState(st *v1alpha1.MigrationStatus, s migration.State) {
 			w.Duration = &metav1.Duration{Duration: w.FinishedAt.Sub(w.StartedAt.Time).Truncate(time.Millisecond)}
 		}
 	}
+	st.Audit = auditStatus(s.Audit)
 	if st.Ledger == nil {
 		st.Ledger = &v1alpha1.LedgerStatus{}
 	}

@@ -18,6 +18,12 @@ func TestStateSurvivesStatus(t *testing.T) {
 		Route:     ledger.Route{Epoch: 7, Main: ledger.Target, State: ledger.Switched, Hold: true, Sync: true, Uploads: ledger.Source, Run: true},
 		StartedAt: at(1), PreparingSince: at(2).Add(time.Millisecond), SwitchStartedAt: at(3).Add(time.Microsecond), SwitchFinishedAt: at(4),
 		CalledOff: "Target/two", RetryFailed: "again", LedgerTick: at(5), LedgerGeneration: "ABC", BucketsListedAt: at(6),
+		Audit: migration.AuditState{Percent: 7, VerifiedAt: at(7), Audit: ledger.Audit{
+			AuditSpec:   ledger.AuditSpec{ID: "id", Mode: "Checksum", Repair: true, Trigger: "now", Since: "a loss"},
+			AuditCounts: ledger.AuditCounts{Compared: 1, Missing: 2, Extra: 3, Different: 4, Repaired: 5, Bypassed: 6, Deferred: 7, NotKept: 8},
+			Began:       at(8).Add(time.Millisecond), Finished: at(9), Result: ledger.AuditComplete, Problem: "none",
+			Differences: []ledger.Difference{{Bucket: "b", Key: "k", Kind: "Missing", Detail: "d", Bypassed: true}},
+		}},
 	}
 	var st v1alpha1.MigrationStatus
 	setState(&st, want)

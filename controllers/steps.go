@@ -151,6 +151,8 @@ func actionOf(reason string) string {
 		return v1alpha1.ActionSwitch
 	case v1alpha1.EventStarted, v1alpha1.EventRetryingFailed, v1alpha1.EventListBucketsFailed:
 		return v1alpha1.ActionCopy
+	case v1alpha1.EventAuditStarted, v1alpha1.EventAuditDone:
+		return v1alpha1.ActionAudit
 	}
 	return v1alpha1.ActionReconcile
 }

@@ -95,8 +95,16 @@ const (
 	ReasonCatchingUp = "CatchingUp"
 	// ReasonCaughtUp: the follower is close behind main.
 	ReasonCaughtUp = "CaughtUp"
-	// ReasonNotVerified: no audit has run since something may have gone unrecorded.
+	// ReasonNotVerified: no audit has been complete yet.
 	ReasonNotVerified = "NotVerified"
+	// ReasonVerified: the last audit left no difference.
+	ReasonVerified = "Verified"
+	// ReasonStale: something may have gone unrecorded since the last audit began.
+	ReasonStale = "Stale"
+	// ReasonDifferencesLeft: the last audit found differences that are not repaired.
+	ReasonDifferencesLeft = "DifferencesLeft"
+	// ReasonAuditFailed: the last audit ended before everything was compared.
+	ReasonAuditFailed = "AuditFailed"
 	// ReasonGuardsHold: every guard of the switch holds.
 	ReasonGuardsHold = "Ready"
 	// ReasonInProgress: a switch is in progress.
@@ -140,6 +148,10 @@ const (
 	EventRetryingFailed = "RetryingFailed"
 	// EventListBucketsFailed: the source refused to list its buckets.
 	EventListBucketsFailed = "ListBucketsFailed"
+	// EventAuditStarted: the stores are being compared.
+	EventAuditStarted = "AuditStarted"
+	// EventAuditDone: an audit is complete, or failed.
+	EventAuditDone = "AuditDone"
 	// EventLedgerLost: Redis lost data; the route was restored.
 	EventLedgerLost = "LedgerLost"
 	// EventAcknowledgedClean: the user's word that the stores are equal was taken.
@@ -158,6 +170,8 @@ const (
 	ActionReconcile = "Reconcile"
 	// ActionCopy: copying and catching up.
 	ActionCopy = "Copy"
+	// ActionAudit: comparing the stores.
+	ActionAudit = "Audit"
 	// ActionSwitch: switching from one store to the other.
 	ActionSwitch = "Switch"
 	// ActionDelete: deleting the migration.

@@ -23,6 +23,7 @@ import (
 // +kubebuilder:printcolumn:name="Dirty",type=integer,priority=1,JSONPath=`.status.lag.objects`
 // +kubebuilder:printcolumn:name="Rate",type=string,priority=1,JSONPath=`.status.progress.rate.bytesPerSecond`
 // +kubebuilder:printcolumn:name="ETA",type=string,priority=1,JSONPath=`.status.progress.eta`
+// +kubebuilder:printcolumn:name="Audited",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Audited")].reason`
 // +kubebuilder:printcolumn:name="Proxy",type=string,priority=1,JSONPath=`.status.proxy.address`
 // +kubebuilder:printcolumn:name="Status",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",message="metadata.name must be at most 40 lower-case letters, digits and dashes, beginning with a letter, because Services are named after it"

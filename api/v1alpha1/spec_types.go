@@ -326,13 +326,42 @@ type WorkerLimits struct {
 }
 
 // Audit configures how the two stores are compared.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.trigger) || size(self.trigger) == 0 || self.mode != 'Off'",message="trigger asks for an audit, but mode is Off: set mode to ETag or Checksum, or leave trigger out"
 type Audit struct {
-	// mode is ETag (the default: names, sizes and ETags), Checksum (contents
-	// too) or Off.
+	// mode is ETag (the default: names, sizes and ETags, and the metadata of a
+	// sample), Checksum (contents too: by the checksums that both stores keep,
+	// else by reading both) or Off. Unless it is Off, an audit runs when the
+	// copy is complete, and again after anything that may have gone unrecorded;
+	// a switch waits for it.
 	// +optional
 	// +kubebuilder:default=ETag
 	Mode AuditMode `json:"mode,omitempty"`
+
+	// onDifference is Repair (the default: what main holds is copied to the
+	// follower, and what only the follower holds is deleted there, but for
+	// objects on the target that are older than the migration) or Report.
+	// +optional
+	// +kubebuilder:default=Repair
+	OnDifference AuditAction `json:"onDifference,omitempty"`
+
+	// trigger is any text of yours; each time it changes, an audit runs. It is
+	// repeated in status.audit.trigger by the audit that it asked for.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Trigger string `json:"trigger,omitempty"`
 }
+
+// AuditAction says what becomes of a difference.
+//
+// +kubebuilder:validation:Enum=Repair;Report
+type AuditAction string
+
+// What may become of a difference.
+const (
+	AuditRepair AuditAction = "Repair"
+	AuditReport AuditAction = "Report"
+)
 
 // AuditMode says what an audit compares.
 //
@@ -394,8 +423,8 @@ type Switch struct {
 
 	// overrides names guards that shall not keep the switch from beginning:
 	// NothingFailed (objects that failed for good stay on the old store only),
-	// AuditClean (differences that a loss of the ledger may have hidden stay
-	// hidden) and CaughtUp (maxLag and maxDirty). Use them knowingly.
+	// AuditClean (the stores may differ where no audit has looked, or where one
+	// found it) and CaughtUp (maxLag and maxDirty). Use them knowingly.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=3
@@ -439,7 +468,7 @@ type Guard string
 const (
 	// GuardNothingFailed: no object or bucket failed for good.
 	GuardNothingFailed Guard = "NothingFailed"
-	// GuardAuditClean: an audit was clean since the last unclean event.
+	// GuardAuditClean: an audit that began after the last unclean event left no difference.
 	GuardAuditClean Guard = "AuditClean"
 	// GuardCaughtUp: dirty objects are few and young.
 	GuardCaughtUp Guard = "CaughtUp"

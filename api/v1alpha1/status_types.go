@@ -72,6 +72,10 @@ type MigrationStatus struct {
 	// +optional
 	Switch *SwitchStatus `json:"switch,omitempty"`
 
+	// audit says what the last audit has found, or finds just now.
+	// +optional
+	Audit *AuditStatus `json:"audit,omitempty"`
+
 	// ledger says what is known about the ledger.
 	// +optional
 	Ledger *LedgerStatus `json:"ledger,omitempty"`
@@ -411,4 +415,121 @@ type LedgerStatus struct {
 	// +kubebuilder:validation:MaxItems=10
 	// +kubebuilder:validation:items:MaxLength=1024
 	Unclean []string `json:"unclean,omitempty"`
+}
+
+// AuditPhase is how far an audit is.
+//
+// +kubebuilder:validation:Enum=Running;Complete;Failed
+type AuditPhase string
+
+// The phases of an audit.
+const (
+	// AuditRunning: it goes on, but for the time of a switch.
+	AuditRunning AuditPhase = "Running"
+	// AuditComplete: everything was compared.
+	AuditComplete AuditPhase = "Complete"
+	// AuditFailed: it ended before that, see problem.
+	AuditFailed AuditPhase = "Failed"
+)
+
+// AuditStatus says what an audit has found.
+type AuditStatus struct {
+	// id tells this audit from the next.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+	// trigger is the spec.audit.trigger that it obeys.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Trigger string `json:"trigger,omitempty"`
+	// mode is what it compares.
+	// +optional
+	Mode AuditMode `json:"mode,omitempty"`
+	// onDifference is what becomes of what it finds.
+	// +optional
+	OnDifference AuditAction `json:"onDifference,omitempty"`
+	// phase is Running, Complete or Failed.
+	// +optional
+	Phase AuditPhase `json:"phase,omitempty"`
+	// startedAt is when it began, by the ledger's clock.
+	// +optional
+	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+	// finishedAt is when it was complete, or failed.
+	// +optional
+	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+	// since is the unclean event that it was due since; empty when there was none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Since string `json:"since,omitempty"`
+	// percent of the objects that were compared, as far as it can be told.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Percent int32 `json:"percent"`
+	// compared counts the objects that were compared.
+	// +optional
+	Compared int64 `json:"compared"`
+	// missing counts objects that only main held.
+	// +optional
+	Missing int64 `json:"missing"`
+	// extra counts objects that only the follower held.
+	// +optional
+	Extra int64 `json:"extra"`
+	// different counts objects whose content or metadata differed.
+	// +optional
+	Different int64 `json:"different"`
+	// repaired counts those of the missing, extra and different that were seen
+	// to be equal afterwards.
+	// +optional
+	Repaired int64 `json:"repaired"`
+	// bypassed counts those of them that nothing but a write past the proxies
+	// explains: the ledger lost nothing that could.
+	// +optional
+	Bypassed int64 `json:"bypassed"`
+	// deferred counts objects that clients never left alone; they were copied
+	// once more instead of being compared.
+	// +optional
+	Deferred int64 `json:"deferred"`
+	// notKept counts repaired objects with metadata that the follower cannot hold.
+	// +optional
+	NotKept int64 `json:"notKept"`
+	// differences names the first of them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Differences []Difference `json:"differences,omitempty"`
+	// problem is why it failed, or what it is held up by just now.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Problem string `json:"problem,omitempty"`
+	// verifiedAt is when the last audit began that left no difference.
+	// +optional
+	VerifiedAt *metav1.MicroTime `json:"verifiedAt,omitempty"`
+}
+
+// DifferenceKind says how the follower differed from main.
+//
+// +kubebuilder:validation:Enum=Missing;Extra;Different
+type DifferenceKind string
+
+// Difference names an object that was not the same on both stores.
+type Difference struct {
+	// bucket on the source.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	Bucket string `json:"bucket"`
+	// key of the object; empty when the bucket itself was missing.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Key string `json:"key,omitempty"`
+	// kind is Missing (on the follower), Extra (there alone) or Different.
+	// +required
+	Kind DifferenceKind `json:"kind"`
+	// detail says in what they differed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Detail string `json:"detail,omitempty"`
+	// bypassed is whether nothing but a write past the proxies explains it.
+	// +optional
+	Bypassed bool `json:"bypassed,omitempty"`
 }

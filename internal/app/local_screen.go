@@ -104,6 +104,9 @@ func picture(st *v1alpha1.MigrationStatus) []string {
 	if st.Lag != nil {
 		lines = append(lines, fmt.Sprintf("%d objects behind, the oldest for %s", st.Lag.Objects, st.Lag.Age.Round(100*time.Millisecond)))
 	}
+	if a := st.Audit; a != nil && a.Phase == v1alpha1.AuditRunning {
+		lines = append(lines, fmt.Sprintf("audit: %d objects compared, %d different, %d repaired", a.Compared, a.Missing+a.Extra+a.Different, a.Repaired))
+	}
 	if w := waitsFor(st); w != "" {
 		lines = append(lines, w)
 	}

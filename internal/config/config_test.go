@@ -43,7 +43,7 @@ func TestParseAppliesTheDefaultsOfTheCRD(t *testing.T) {
 		Proxy:  v1alpha1.Proxy{Replicas: &two, Service: v1alpha1.ProxyService{Type: "ClusterIP", Port: 80}},
 		Worker: v1alpha1.Worker{Replicas: &two, Concurrency: 32},
 
-		Versions: "Latest", Audit: v1alpha1.Audit{Mode: "ETag"},
+		Versions: "Latest", Audit: v1alpha1.Audit{Mode: "ETag", OnDifference: "Repair"},
 		Switch: &v1alpha1.Switch{To: "Target", Mode: "Live", Reverse: &yes, DanglingUploads: v1alpha1.DanglingUploads{Policy: "Wait"}},
 	}
 	if d := cmp.Diff(want, m.Spec); d != "" {
@@ -148,10 +148,12 @@ func TestEngineSpecCarriesTheSwitch(t *testing.T) {
 	m := parse(t, minimal+`  buckets: [{name: abc, targetName: xyz}, {name: def}]
   paused: true
   retryFailed: again
+  audit: {mode: Checksum, onDifference: Report, trigger: now}
   switch: {to: Source, mode: PauseWrites, maxPause: 5s, reverse: false, maxLag: 2s, maxDirty: 3, overrides: [AuditClean], attempt: two}
 `).Migration
 	want := migration.Spec{
 		Buckets: []string{"abc", "def"}, Paused: true, RetryFailed: "again",
+		Audit: migration.AuditRequest{Mode: "Checksum", Trigger: "now"},
 		Switch: &migration.SwitchRequest{To: ledger.Source, PauseWrites: true, MaxPause: 5 * time.Second, MaxLag: 2 * time.Second, MaxDirty: 3,
 			Overrides: map[migration.Guard]bool{migration.GuardAuditClean: true}, Attempt: "two"},
 	}

@@ -137,6 +137,9 @@ func EngineSpec(s *v1alpha1.MigrationSpec) migration.Spec {
 	for _, b := range s.Buckets {
 		out.Buckets = append(out.Buckets, b.Name)
 	}
+	if a := s.Audit; a.Mode != v1alpha1.AuditOff {
+		out.Audit = migration.AuditRequest{Mode: string(a.Mode), Repair: a.OnDifference != v1alpha1.AuditReport, Trigger: a.Trigger}
+	}
 	if w := s.Switch; w != nil {
 		r := migration.DefaultRequest(StoreOf(w.To))
 		r.PauseWrites = w.Mode == v1alpha1.SwitchPauseWrites

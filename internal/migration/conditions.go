@@ -86,12 +86,12 @@ func ledgerConditions(f facts) []Condition {
 		why := f.unclean[n-1].Reason
 		return []Condition{
 			cond(CondLedgerHealthy, false, "UncleanEvent", "The ledger may have missed changes: "+why+". Compare the stores before a switch."),
-			cond(CondAudited, false, "NotVerified", "Nothing has verified the stores since: "+why+"."),
+			auditCondition(f),
 		}
 	}
 	return []Condition{
 		cond(CondLedgerHealthy, true, "Healthy", "Redis answers and has lost nothing."),
-		unknown(CondAudited, "NotVerified", "No audit has run: audits come with a later version."),
+		auditCondition(f),
 	}
 }
 

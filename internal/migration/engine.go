@@ -217,6 +217,9 @@ func (e *Engine) advance(ctx context.Context, f *facts, out *Output) error {
 		return err
 	}
 	f.listed = !st.BucketsListedAt.IsZero()
+	if err := e.audit(ctx, f, out); err != nil {
+		return err
+	}
 	return e.doSwitch(ctx, f, out)
 }
 

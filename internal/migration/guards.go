@@ -40,6 +40,7 @@ type facts struct {
 	// losses are the shards that lost data, or may have.
 	losses []ledger.Loss
 	out    *Output
+	audit    AuditState
 	// listed says that the ledger knows which buckets there are: an empty list is
 	// not one that nobody has asked for.
 	listed bool
@@ -126,11 +127,8 @@ var guards = []struct {
 		return ""
 	}},
 	{GuardAuditClean, func(f facts, _ SwitchRequest) string {
-		if n := len(f.unclean); n > 0 {
-			return "the stores may differ where nobody noticed since: " + f.unclean[n-1].Reason +
-				"; compare the stores, then add AuditClean to spec.switch.overrides"
-		}
-		return ""
+		_, why := unverified(f)
+		return why
 	}},
 }
 

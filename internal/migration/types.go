@@ -47,6 +47,7 @@ type Spec struct {
 	Buckets     []string
 	Paused      bool
 	RetryFailed string
+	Audit       AuditRequest
 	Switch      *SwitchRequest
 }
 
@@ -68,6 +69,7 @@ type State struct {
 	LedgerGeneration  string
 	BucketsListedAt   time.Time
 	AcknowledgedClean string
+	Audit             AuditState
 }
 
 // StoreFacts is what was last seen of a store.

@@ -1,0 +1,245 @@
+package migration
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// auditing brings a migration with audits to CatchingUp, where the first one begins.
+func (w *world) auditing() {
+	w.t.Helper()
+	w.in.Spec.Audit = AuditRequest{Mode: "ETag", Repair: true}
+	w.caughtUp()
+}
+
+// compare plays the worker that does the whole audit, finding this.
+func (w *world) compare(c ledger.AuditCounts) {
+	w.t.Helper()
+	l, id := w.e.Ledger, w.mem["w"].ID()
+	w.beat()
+	r, err := l.ClaimAuditRange(w.ctx, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := l.AdvanceAudit(w.ctx, id, &r, "k", 5, []ledger.Suspect{{Key: "k"}}, true); err != nil {
+		w.t.Fatal(err)
+	}
+	s, err := l.ClaimSuspects(w.ctx, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := l.FinishSuspects(w.ctx, id, s, nil, 0, c, nil, ""); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) mark(reason string) {
+	w.t.Helper()
+	if err := w.e.Ledger.MarkUnclean(w.ctx, reason); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestTheFirstAuditBeginsWhenAllIsCopiedAndTheSwitchWaitsForIt(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.ask(ledger.Target)
+	w.step()
+	w.is(CondSwitchReady, false, string(GuardAuditClean))
+	if c := w.cond(CondAudited); c.Status != nil || c.Reason != "NotVerified" {
+		t.Errorf("%+v", c)
+	}
+	w.compare(ledger.AuditCounts{Missing: 1, Repaired: 1})
+	w.step()
+	w.is(CondAudited, true, "Verified")
+	if a := w.out.State.Audit; a.Compared != 5 || a.Missing != 1 || a.Percent != 100 || a.VerifiedAt.IsZero() {
+		t.Errorf("%+v", a)
+	}
+	w.step()
+	if _, known, _ := w.e.Ledger.Audit(w.ctx); known {
+		t.Error("the ledger keeps an audit that is over")
+	}
+	w.is(CondSwitched, false, "Preparing")
+	n := 0
+	for _, ev := range w.seen {
+		if strings.HasPrefix(ev, "Audit") {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("events %v", w.seen)
+	}
+}
+
+func TestAuditCleanCanBeOverridden(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.ask(ledger.Target).Overrides = map[Guard]bool{GuardAuditClean: true}
+	w.step()
+	w.is(CondSwitched, false, "Preparing")
+}
+
+func TestUncleanEventIsHealedByAnAuditThatBeganLater(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.mark("during the first audit")
+	w.compare(ledger.AuditCounts{})
+	w.step() // the first one is over, and says nothing of the event: the next one begins
+	w.is(CondAudited, false, "Stale")
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	if a := w.out.State.Audit; !a.running() || a.Since != "during the first audit" || a.Explained.IsZero() {
+		t.Fatalf("%+v", a)
+	}
+	w.compare(ledger.AuditCounts{Different: 2, Repaired: 2})
+	w.step()
+	w.is(CondAudited, true, "Verified")
+	w.is(CondLedgerHealthy, true, "Healthy")
+	w.step()
+	w.mark("during the first audit") // once more
+	w.step()
+	w.is(CondAudited, false, "Stale")
+	if !w.out.State.Audit.running() {
+		t.Error("no audit began")
+	}
+}
+
+func TestDifferencesThatAreLeftHoldTheSwitchAndHealNothing(t *testing.T) {
+	w := newWorld(t)
+	w.in.Spec.Audit = AuditRequest{Mode: "ETag"}
+	w.caughtUp()
+	w.mark("x")
+	w.step()
+	w.compare(ledger.AuditCounts{Extra: 1})
+	w.step()
+	w.step()
+	w.compare(ledger.AuditCounts{Extra: 1})
+	w.step()
+	w.is(CondAudited, false, "DifferencesLeft")
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	w.is(CondSwitchReady, false, string(GuardAuditClean))
+	if w.step(); w.out.State.Audit.running() {
+		t.Fatal("it is repeated though nothing changed")
+	}
+	w.in.Spec.Audit.Repair = true
+	if w.step(); !w.out.State.Audit.running() {
+		t.Fatal("nothing repairs them")
+	}
+	w.compare(ledger.AuditCounts{Extra: 1, Repaired: 1})
+	w.step()
+	w.is(CondAudited, true, "Verified")
+	w.is(CondLedgerHealthy, true, "Healthy")
+}
+
+func TestTriggerAsksForAnAuditOnce(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.step()
+	w.step()
+	w.in.Spec.Audit.Trigger = "monday"
+	w.step()
+	a := w.out.State.Audit
+	if !a.running() || a.Trigger != "monday" || a.VerifiedAt.IsZero() {
+		t.Fatalf("%+v", a)
+	}
+	w.is(CondAudited, true, "Verified") // the last one stands
+	if w.step(); w.out.State.Audit.ID != a.ID {
+		t.Error("begun twice")
+	}
+	w.in.Spec.Audit.Trigger = "tuesday" // before that one is over
+	w.step()
+	if b := w.out.State.Audit; b.ID == a.ID || b.Trigger != "tuesday" {
+		t.Fatalf("%+v", b)
+	}
+	w.compare(ledger.AuditCounts{})
+	for range 3 {
+		w.step()
+	}
+	if w.out.State.Audit.running() || w.out.State.Audit.Trigger != "tuesday" {
+		t.Errorf("%+v", w.out.State.Audit)
+	}
+}
+
+func TestFailedAuditIsRepeatedAfterAWhile(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	if err := w.e.Ledger.EndAudit(w.ctx, w.out.State.Audit.ID, "the listing is not consistent"); err != nil {
+		t.Fatal(err)
+	}
+	w.step()
+	w.is(CondAudited, false, "AuditFailed")
+	if w.step(); w.out.State.Audit.running() {
+		t.Fatal("at once")
+	}
+	w.now = w.now.Add(auditRetry)
+	w.beat()
+	if w.step(); !w.out.State.Audit.running() {
+		t.Fatal("never")
+	}
+}
+
+func TestAuditThatWasLostWithTheLedgerIsNotComplete(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	if err := w.rdb.Del(w.ctx, "cf:{m}:audit", "cf:{m}:atasks").Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.step()
+	if a := w.out.State.Audit; a.Result != ledger.AuditFailed || !a.VerifiedAt.IsZero() {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestNewEngineTakesAnAuditOver(t *testing.T) {
+	w := newWorld(t)
+	before := w.in.State
+	w.auditing()
+	id := w.out.State.Audit.ID
+	w.in.State.Audit = before.Audit // the manager died before it could say so
+	if w.step(); w.out.State.Audit.ID != id {
+		t.Error("a second one was begun")
+	}
+}
+
+func TestAuditThatIsTurnedOffEnds(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.in.Spec.Audit = AuditRequest{}
+	w.step()
+	w.step()
+	if a := w.out.State.Audit; a.running() {
+		t.Errorf("%+v", a)
+	}
+	w.ask(ledger.Target)
+	w.step()
+	w.is(CondSwitched, false, "Preparing")
+}
+
+func TestAfterALossTheSourceIsAskedWhichBucketsToCompare(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.ask(ledger.Target)
+	for range 20 {
+		w.step()
+		w.beat()
+		w.dangling(0)
+		w.now = w.now.Add(time.Second)
+	}
+	if w.out.Phase != SwitchDone {
+		t.Fatalf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+	names, err := w.e.auditBuckets(w.ctx, facts{in: w.in, route: w.out.State.Route})
+	if err != nil || !slices.Equal(names, []string{"b"}) {
+		t.Error(names, err)
+	}
+	w.in.Spec.Audit.Trigger = "after the switch"
+	w.step()
+	if a := w.out.State.Audit; !a.running() || a.Trigger != "after the switch" {
+		t.Errorf("%+v", a)
+	}
+}
