@@ -40,7 +40,7 @@ type facts struct {
 	// losses are the shards that lost data, or may have.
 	losses []ledger.Loss
 	out    *Output
-	audit    AuditState
+	audit  AuditState
 	// listed says that the ledger knows which buckets there are: an empty list is
 	// not one that nobody has asked for.
 	listed bool
