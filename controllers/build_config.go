@@ -31,7 +31,8 @@ func (b blueprint) roleManifest() *v1alpha1.Migration {
 	spec := b.m.Spec.DeepCopy()
 	spec.Redis = b.redis.DeepCopy()
 	spec.Paused, spec.RetryFailed, spec.Audit = false, "", v1alpha1.Audit{} // the ledger says so
-	spec.Proxy = v1alpha1.Proxy{Clients: spec.Proxy.Clients}
+	p := &spec.Proxy
+	p.Replicas, p.Autoscaling, p.Resources, p.Service = nil, nil, nil, v1alpha1.ProxyService{}
 	spec.Worker.Replicas, spec.Worker.Resources = nil, nil
 	if spec.Switch != nil {
 		// Workers deal with uploads; the switch itself is the ledger's route.
@@ -73,6 +74,11 @@ func s3Secrets(m *v1alpha1.Migration) []string {
 	out := []string{m.Spec.Source.CredentialsRef.Name, m.Spec.Target.CredentialsRef.Name}
 	for _, c := range m.Spec.Proxy.Clients {
 		out = append(out, c.SecretName)
+		for _, ref := range []*v1alpha1.SecretReference{c.SourceCredentialsRef, c.TargetCredentialsRef} {
+			if ref != nil {
+				out = append(out, ref.Name)
+			}
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -80,7 +86,7 @@ func s3Secrets(m *v1alpha1.Migration) []string {
 
 // configVolume holds the manifest and the Secrets in one tree, which the
 // kubelet updates as a whole.
-func (b blueprint) configVolume() corev1.Volume {
+func (b blueprint) configVolume(component string) corev1.Volume {
 	sources := []corev1.VolumeProjection{{ConfigMap: &corev1.ConfigMapProjection{
 		LocalObjectReference: corev1.LocalObjectReference{Name: childName(b.m, componentConfig)},
 		Items:                []corev1.KeyToPath{{Key: manifestFile, Path: manifestFile}},
@@ -88,7 +94,11 @@ func (b blueprint) configVolume() corev1.Volume {
 	for _, name := range s3Secrets(b.m) {
 		sources = append(sources,
 			secretFiles(name, false, s3.AccessKeyIDFile, s3.SecretAccessKeyFile),
-			secretFiles(name, true, s3.SessionTokenFile))
+			secretFiles(name, true, s3.SessionTokenFile,
+				s3.PreviousAccessKeyIDFile, s3.PreviousSecretAccessKeyFile, s3.PreviousSessionTokenFile))
+	}
+	if t := b.m.Spec.Proxy.TLS; t != nil && component == componentProxy {
+		sources = append(sources, secretFiles(t.SecretName, false, config.TLSCertKey, config.TLSKeyKey))
 	}
 	if ref := b.redis.CredentialsRef; ref != nil {
 		sources = append(sources,

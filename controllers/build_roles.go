@@ -158,7 +158,7 @@ func (b blueprint) pod(component string, c corev1.Container, grace int64) corev1
 			SecurityContext:               restrictedPod(),
 			ImagePullSecrets:              b.pullSecrets(),
 			Containers:                    []corev1.Container{c},
-			Volumes:                       []corev1.Volume{b.configVolume()},
+			Volumes:                       []corev1.Volume{b.configVolume(component)},
 			TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{
 				MaxSkew:           1,
 				TopologyKey:       corev1.LabelHostname,

@@ -82,8 +82,12 @@ func proxyStatus(m *v1alpha1.Migration, d *appsv1.Deployment, svc *corev1.Servic
 			host = in.IP
 		}
 	}
-	out.Address = "http://" + host
-	if p := m.Spec.Proxy.Service.Port; p != 80 && p != 0 {
+	scheme, port := "http://", int32(80)
+	if m.Spec.Proxy.TLS != nil {
+		scheme, port = "https://", 443
+	}
+	out.Address = scheme + host
+	if p := m.Spec.Proxy.Service.Port; p != port && p != 0 {
 		out.Address = fmt.Sprintf("%s:%d", out.Address, p)
 	}
 	return out

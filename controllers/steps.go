@@ -46,6 +46,9 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) error {
 	if ref := s.redis.CredentialsRef; ref != nil {
 		need[ref.Name] = append(need[ref.Name], config.RedisPasswordKey)
 	}
+	if t := s.m.Spec.Proxy.TLS; t != nil {
+		need[t.SecretName] = append(need[t.SecretName], config.TLSCertKey, config.TLSKeyKey)
+	}
 	for _, name := range sortedKeys(need) {
 		secret := &corev1.Secret{}
 		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: s.m.Namespace, Name: name}, secret)

@@ -65,7 +65,7 @@ func (q *request) deleteObjects() error {
 		if len(changes) > 1 {
 			body = c.share(raw, items)
 		}
-		a, err := q.deleteAt(c, body, len(changes) > 1 || q.identity.Payload.Framed())
+		a, err := q.deleteAt(c, body, len(changes) > 1 || q.framed())
 		if err != nil || a.resp.StatusCode != http.StatusOK {
 			for _, rest := range changes[i+1:] {
 				rest.abort()
@@ -171,7 +171,7 @@ func (q *request) deleteList() (raw []byte, items []deleteItem, conditional bool
 		return nil, nil, false, s3.ErrMalformedXML
 	}
 	body := io.ReadCloser(q.body)
-	if q.identity.Payload == s3.PayloadSigned {
+	if q.identity != nil && q.identity.Payload == s3.PayloadSigned {
 		body = s3.VerifyPayload(body, q.body.length, q.identity.ContentSHA256)
 	}
 	if raw, err = readBounded(body, maxDeleteBody); err != nil {
@@ -288,4 +288,9 @@ func plainBody(h http.Header, body []byte) http.Header {
 	sum := md5.Sum(body)
 	out.Set("Content-Md5", base64.StdEncoding.EncodeToString(sum[:]))
 	return out
+}
+
+// framed reports whether the client's body is in chunks.
+func (q *request) framed() bool {
+	return len(q.r.Header["X-Amz-Decoded-Content-Length"]) > 0 || q.identity != nil && q.identity.Payload.Framed()
 }

@@ -40,11 +40,15 @@ type Config struct {
 	StateDir string
 	// Stores by ledger.Source and ledger.Target.
 	Stores [2]Store
-	// Clients returns the secret (and session token) of a client's access key.
-	// Nil: clients use the source's own keys.
-	Clients func(accessKeyID string) (secret, token string, ok bool)
-	// Region that clients must sign for. Empty: any.
-	Region string
+	// Clients may sign requests. Empty: whoever has the source's own keys.
+	Clients []Client
+	// Anonymous forwards requests without a signature as they are, for the store
+	// to decide on. Otherwise they are refused.
+	Anonymous bool
+	// SignatureV2 lets clients sign with Signature Version 2.
+	SignatureV2 bool
+	// Regions that clients may sign for. Empty: any.
+	Regions []string
 	// Domains are host names below which a bucket may be named in the host.
 	Domains []string
 	// BucketNames maps names on the source to names on the target, where they differ.
@@ -109,6 +113,7 @@ type Proxy struct {
 	ledger   *ledger.Ledger
 	member   *ledger.Member
 	verifier *s3.Verifier
+	clients  *clientTable
 	upstream [2]*upstream
 	names    [2]map[string]string // target name by source name, and back
 	metrics  *metrics
@@ -141,11 +146,8 @@ func New(cfg Config) (*Proxy, error) {
 	for s, t := range cfg.BucketNames {
 		p.names[1][t] = s
 	}
-	lookup := cfg.Clients
-	if lookup == nil {
-		lookup = keysOf(cfg.Stores[ledger.Source].Endpoint)
-	}
-	p.verifier = &s3.Verifier{Lookup: lookup, Region: cfg.Region}
+	p.clients = newClientTable(cfg.Clients, cfg.Stores)
+	p.verifier = &s3.Verifier{Lookup: p.clients.keys, Regions: cfg.Regions, SignatureV2: cfg.SignatureV2}
 	if p.unrecorded, err = openUnrecorded(cfg.StateDir, cfg.MaxInFlight, cfg.Log); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}

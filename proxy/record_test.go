@@ -97,6 +97,12 @@ func (r *rig) raw(method, path, body string, header http.Header) *rawResponse {
 		req.Header[k] = v
 	}
 	s3.NewSigner(r.direct[0].Endpoint).Sign(req, s3.UnsignedPayload, time.Now())
+	return r.do(req)
+}
+
+// do sends a request as it is; the response's body is read and kept.
+func (r *rig) do(req *http.Request) *rawResponse {
+	r.Helper()
 	resp, err := r.client.HTTP.Transport.RoundTrip(req)
 	r.must(err)
 	defer func() { _ = resp.Body.Close() }()

@@ -17,10 +17,13 @@ type request struct {
 	w        *responseWriter
 	r        *http.Request
 	in       s3.Request
-	identity *s3.Identity
-	body     *payload
-	store    atomic.Int32 // where it was sent last, for metrics: a ledger.Store + 1
-	copying  atomic.Bool
+	identity *s3.Identity // nil: nobody signed
+	// signers of the client's own keys at the stores; nil: the store's own keys.
+	signers   [2]*s3.Signer
+	anonymous bool // sent on without a signature
+	body      *payload
+	store     atomic.Int32 // where it was sent last, for metrics: a ledger.Store + 1
+	copying   atomic.Bool
 }
 
 // Handler serves S3 to clients.
@@ -82,10 +85,7 @@ func (q *request) handle() error {
 	case s3.PostObject:
 		return s3.ErrNotImplemented.With("Uploads by HTML form are not supported yet.")
 	}
-	if q.identity, err = q.p.verifier.Verify(q.r); err != nil {
-		if errors.Is(err, s3.ErrAnonymous) {
-			return s3.ErrAccessDenied
-		}
+	if err := q.authenticate(); err != nil {
 		return err
 	}
 	if err := q.openBody(); err != nil {

@@ -32,7 +32,11 @@ var (
 	stores     = sync.OnceValues(func() ([2]s3.Endpoint, error) {
 		var out [2]s3.Endpoint
 		for i := range out {
-			e, stop, err := s3test.Start(context.Background(), s3test.Options{Versioning: true})
+			iam, err := os.MkdirTemp(sharedDir, "iam-")
+			if err != nil {
+				return out, err
+			}
+			e, stop, err := s3test.Start(context.Background(), s3test.Options{Versioning: true, Args: []string{"--iam-dir", iam}})
 			if err != nil {
 				return out, err
 			}
@@ -280,7 +284,9 @@ func (r *rig) sync() int {
 		for _, c := range claims {
 			n++
 			from, to := r.direct[c.From], r.direct[c.To]
-			if body := r.get(from, c.Object.Key); body == "NoSuchKey" {
+			if c.Object.Key == "" {
+				// The bucket itself: the test has made it on both.
+			} else if body := r.get(from, c.Object.Key); body == "NoSuchKey" {
 				r.del(to, c.Object.Key)
 			} else {
 				r.put(to, c.Object.Key, body)

@@ -119,7 +119,13 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 		cancel(nil)
 		return nil, errors.Join(errNotSent, err)
 	}
-	if !c.plain {
+	switch {
+	case c.plain:
+	case q.anonymous:
+		out.Header["X-Amz-Content-Sha256"] = []string{hash}
+	case q.signers[store] != nil:
+		q.signers[store].Sign(out, hash, time.Now())
+	default:
 		u.signer.Sign(out, hash, time.Now())
 	}
 

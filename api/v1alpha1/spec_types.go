@@ -219,8 +219,46 @@ type Proxy struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=secretName
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=256
 	Clients []ProxyClient `json:"clients,omitempty"`
+
+	// anonymous says what happens to requests without a signature: Refuse (the
+	// default), or Forward them unsigned, so that the store's own policies and
+	// ACLs decide, as they do without the proxy.
+	// +optional
+	// +kubebuilder:default=Refuse
+	Anonymous AnonymousMode `json:"anonymous,omitempty"`
+
+	// signatureV2 lets clients sign with AWS Signature Version 2, which protects
+	// neither the body nor most headers. Default: false.
+	// +optional
+	SignatureV2 bool `json:"signatureV2,omitempty"`
+
+	// regions that clients may sign for. Left out, those of source and target;
+	// "*" stands for any.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^([A-Za-z0-9_-]+|\*)$`
+	Regions []string `json:"regions,omitempty"`
+
+	// domains are host names of the proxy below which clients may name a bucket:
+	// with s3.example.com, https://photos.s3.example.com/key is understood.
+	// Left out, the bucket is the first part of the path.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	Domains []string `json:"domains,omitempty"`
+
+	// tls makes the proxies serve HTTPS. Left out, they serve HTTP.
+	// +optional
+	TLS *ProxyTLS `json:"tls,omitempty"`
 
 	// service is how clients reach the proxies.
 	// +optional
@@ -233,10 +271,47 @@ type Proxy struct {
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 }
 
-// ProxyClient is one key that clients may sign with.
+// ProxyClient is one client, its key, and whom it is at the stores.
 type ProxyClient struct {
 	// secretName names the Secret, in the Migration's namespace, with the keys
-	// accessKeyID and secretAccessKey.
+	// accessKeyID, secretAccessKey and, if need be, sessionToken. While the key is
+	// rotated, previousAccessKeyID, previousSecretAccessKey and
+	// previousSessionToken hold the old one, which stays valid until they go.
+	// Changes are followed without a restart.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	SecretName string `json:"secretName"`
+
+	// sourceCredentialsRef names the Secret with the keys that this client's
+	// requests are signed with at the source, so that owners and ACLs stay right.
+	// Left out: those of spec.source.credentialsRef.
+	// +optional
+	SourceCredentialsRef *SecretReference `json:"sourceCredentialsRef,omitempty"`
+
+	// targetCredentialsRef is the same for the target.
+	// Left out: those of spec.target.credentialsRef.
+	// +optional
+	TargetCredentialsRef *SecretReference `json:"targetCredentialsRef,omitempty"`
+}
+
+// AnonymousMode says what happens to requests without a signature.
+//
+// +kubebuilder:validation:Enum=Refuse;Forward
+type AnonymousMode string
+
+// The ways to treat requests without a signature.
+const (
+	AnonymousRefuse  AnonymousMode = "Refuse"
+	AnonymousForward AnonymousMode = "Forward"
+)
+
+// ProxyTLS is what the proxies serve HTTPS with.
+type ProxyTLS struct {
+	// secretName names the Secret of type kubernetes.io/tls, in the Migration's
+	// namespace, with the keys tls.crt and tls.key. A renewed certificate is
+	// followed without a restart.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

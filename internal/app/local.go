@@ -117,13 +117,21 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 
 func (lo *local) run(ctx context.Context) error {
 	if len(lo.f.proxies) > 0 {
-		return lo.drive(ctx)
+		return lo.drive(ctx, "http://"+lo.f.listen)
 	}
 	c, reg := lo.m.config(), newRegistry()
 	host, _ := os.Hostname()
 	p, err := newProxy(c, lo.m.secrets(), lo.ledger, host, lo.f.stateDir, 0, lo.log.WithName("proxy"), reg)
 	if err != nil {
 		return err
+	}
+	secure, err := config.ServerTLS(c.Migration, lo.m.secrets())
+	if err != nil {
+		return err
+	}
+	scheme := "http://"
+	if secure != nil {
+		scheme = "https://"
 	}
 	w, err := newWorker(c, lo.m.secrets(), lo.ledger, host, 0, danglingPolicy(lo.m.config), lo.log.WithName("worker"), reg)
 	if err != nil {
@@ -136,16 +144,16 @@ func (lo *local) run(ctx context.Context) error {
 		if lo.f.metrics == "" {
 			probes = nil
 		}
-		return runProxy(gctx, p, clientServer(lo.f.listen, p.Handler()), probes)
+		return runProxy(gctx, p, clientServer(lo.f.listen, p.Handler(), secure), probes)
 	})
 	g.Go(func() error { return w.Run(gctx) })
-	g.Go(func() error { return lo.drive(gctx) })
-	lo.screen.say("S3 endpoint for clients: http://" + lo.f.listen)
+	g.Go(func() error { return lo.drive(gctx, scheme+lo.f.listen) })
+	lo.screen.say("S3 endpoint for clients: " + scheme + lo.f.listen)
 	return ignoreClosed(g.Wait())
 }
 
 // drive steps the engine, and shows how it stands.
-func (lo *local) drive(ctx context.Context) error {
+func (lo *local) drive(ctx context.Context, address string) error {
 	for {
 		changed, err := lo.m.reload()
 		if err != nil {
@@ -176,7 +184,7 @@ func (lo *local) drive(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		controllers.ReportLocal(c.Migration, &out, looks, "http://"+lo.f.listen, time.Now())
+		controllers.ReportLocal(c.Migration, &out, looks, address, time.Now())
 		lo.state.status = c.Migration.Status
 		if err := lo.state.save(lo.f.statusFile); err != nil {
 			return err

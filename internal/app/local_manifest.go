@@ -34,12 +34,13 @@ func openManifest(path, secretsDir string) (*manifest, error) {
 
 func (m *manifest) config() *config.Config { return m.current.Load() }
 
+// secrets follow the manifest and the directory.
 func (m *manifest) secrets() config.Secrets {
-	c := m.config()
+	inFile := config.FollowSecrets(func() config.Secrets { return m.config().Secrets })
 	if m.secretsDir == "" {
-		return c.Secrets
+		return inFile
 	}
-	return config.Layered{config.DirSecrets(m.secretsDir), c.Secrets}
+	return config.Layered{config.DirSecrets(m.secretsDir), inFile}
 }
 
 // reload reads the file again when its bytes have changed. What cannot change

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/config"
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -62,19 +64,21 @@ func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instan
 	if err != nil {
 		return nil, err
 	}
-	lookup := config.ClientSecret(clients)
 	cfg := proxy.Config{
 		Ledger: l, Instance: instance, StateDir: stateDir, MaxInFlight: maxInFlight,
-		Clients: func(id string) (string, string, bool) {
-			k, ok := lookup(id)
-			return k.SecretAccessKey, k.SessionToken, ok
-		},
+		Regions:     config.Regions(c.Migration),
+		Domains:     c.Migration.Spec.Proxy.Domains,
+		Anonymous:   c.Migration.Spec.Proxy.Anonymous == v1alpha1.AnonymousForward,
+		SignatureV2: c.Migration.Spec.Proxy.SignatureV2,
 		BucketNames: config.TargetNames(c.Migration),
 		Fallback:    fallbackRoute(c.Migration),
 		Log:         log, Registry: reg,
 	}
 	for i, e := range endpoints {
 		cfg.Stores[i] = proxy.Store{Endpoint: e}
+	}
+	for _, cl := range clients {
+		cfg.Clients = append(cfg.Clients, proxy.Client(cl))
 	}
 	if bs := c.Migration.Spec.Buckets; len(bs) > 0 {
 		named := map[string]bool{}
@@ -123,8 +127,8 @@ func danglingPolicy(current func() *config.Config) func() worker.Dangling {
 }
 
 // clientServer serves S3 clients: no timeout bounds a body, only its headers.
-func clientServer(addr string, h http.Handler) *http.Server {
-	return &http.Server{Addr: addr, Handler: h, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+func clientServer(addr string, h http.Handler, secure *tls.Config) *http.Server {
+	return &http.Server{Addr: addr, Handler: h, TLSConfig: secure, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
 
 // drainGrace is how long requests under way may take when a proxy ends.
@@ -148,7 +152,11 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runProxy(cmd.Context(), p, clientServer(listen, p.Handler()), metricsServer(f.metrics, reg, p.Healthz(), p.Readyz()))
+			secure, err := config.ServerTLS(c.Migration, secrets)
+			if err != nil {
+				return err
+			}
+			return runProxy(cmd.Context(), p, clientServer(listen, p.Handler(), secure), metricsServer(f.metrics, reg, p.Healthz(), p.Readyz()))
 		}}
 	f.add(cmd.Flags())
 	cmd.Flags().StringVar(&listen, "listen", ":8080", "address for S3 clients")

@@ -1,10 +1,10 @@
 package config
 
 import (
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -58,38 +58,53 @@ func Stores(m *v1alpha1.Migration, secrets Secrets) (out [2]s3.Endpoint, err err
 	return out, nil
 }
 
-// Clients returns the keys that clients may sign with: spec.proxy.clients, or
-// the source's own. Each is a function that follows its Secret.
-func Clients(m *v1alpha1.Migration, secrets Secrets) ([]s3.CredentialsFunc, error) {
+// Client is who may sign requests, and whom it is at the stores.
+type Client struct {
+	Keys s3.KeysFunc
+	// Stores are its own keys at a store, by identity; nil: those of the store.
+	Stores [2]s3.CredentialsFunc
+}
+
+// Clients returns who may sign requests: spec.proxy.clients, or whoever has the
+// source's own keys. All follow their Secrets.
+func Clients(m *v1alpha1.Migration, secrets Secrets) ([]Client, error) {
 	if len(m.Spec.Proxy.Clients) == 0 {
-		f, err := secrets.Credentials(m.Spec.Source.CredentialsRef.Name)
+		keys, err := secrets.Keys(m.Spec.Source.CredentialsRef.Name)
 		if err != nil {
 			return nil, fmt.Errorf("spec.source.credentialsRef: %w", err)
 		}
-		return []s3.CredentialsFunc{f}, nil
+		return []Client{{Keys: keys}}, nil
 	}
-	var out []s3.CredentialsFunc
+	var out []Client
 	for i, c := range m.Spec.Proxy.Clients {
-		f, err := secrets.Credentials(c.SecretName)
+		keys, err := secrets.Keys(c.SecretName)
 		if err != nil {
 			return nil, fmt.Errorf("spec.proxy.clients[%d]: %w", i, err)
 		}
-		out = append(out, f)
+		client := Client{Keys: keys}
+		for store, ref := range map[ledger.Store]*v1alpha1.SecretReference{ledger.Source: c.SourceCredentialsRef, ledger.Target: c.TargetCredentialsRef} {
+			if ref == nil {
+				continue
+			}
+			if client.Stores[store], err = secrets.Credentials(ref.Name); err != nil {
+				return nil, fmt.Errorf("spec.proxy.clients[%d].%sCredentialsRef: %w", i, strings.ToLower(store.String()), err)
+			}
+		}
+		out = append(out, client)
 	}
 	return out, nil
 }
 
-// ClientSecret returns a lookup of a client's secret access key by its access
-// key ID, over what [Clients] returned.
-func ClientSecret(clients []s3.CredentialsFunc) func(accessKeyID string) (s3.Credentials, bool) {
-	return func(id string) (s3.Credentials, bool) {
-		for _, f := range clients {
-			if c := f(); subtle.ConstantTimeCompare([]byte(c.AccessKeyID), []byte(id)) == 1 {
-				return c, true
-			}
-		}
-		return s3.Credentials{}, false
+// Regions returns the regions that clients may sign for; nil: any.
+func Regions(m *v1alpha1.Migration) []string {
+	out := m.Spec.Proxy.Regions
+	if len(out) == 0 {
+		out = []string{m.Spec.Source.Region, m.Spec.Target.Region}
 	}
+	if slices.Contains(out, "*") || slices.Contains(out, "") {
+		return nil
+	}
+	return out
 }
 
 // TargetNames returns the target's names of the buckets that are called

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -26,6 +27,8 @@ type Secrets interface {
 	// Credentials returns the S3 keys that a Secret holds, as a function that
 	// follows the Secret when it changes, where that can be seen.
 	Credentials(secret string) (s3.CredentialsFunc, error)
+	// Keys is Credentials with the key that is being replaced, if there is one.
+	Keys(secret string) (s3.KeysFunc, error)
 }
 
 // DirSecrets reads mounted Secrets below a directory: <dir>/<secret>/<key>.
@@ -50,6 +53,15 @@ func (d DirSecrets) Get(secret, key string) (string, error) {
 // Credentials implements Secrets.
 func (d DirSecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
 	f, err := s3.CredentialsFromDir(filepath.Join(string(d), filepath.Base(secret)))
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", secret, err)
+	}
+	return f, nil
+}
+
+// Keys implements Secrets.
+func (d DirSecrets) Keys(secret string) (s3.KeysFunc, error) {
+	f, err := s3.KeysFromDir(filepath.Join(string(d), filepath.Base(secret)))
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", secret, err)
 	}
@@ -82,21 +94,56 @@ func (m MemorySecrets) Get(secret, key string) (string, error) {
 
 // Credentials implements Secrets.
 func (m MemorySecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
+	keys, err := m.Keys(secret)
+	if err != nil {
+		return nil, err
+	}
+	return func() s3.Credentials { return keys()[0] }, nil
+}
+
+// Keys implements Secrets.
+func (m MemorySecrets) Keys(secret string) (s3.KeysFunc, error) {
 	data, ok := m[secret]
 	if !ok {
 		return nil, fmt.Errorf("secret %s: not found", secret)
 	}
-	c := s3.Credentials{
-		AccessKeyID:     data[s3.AccessKeyIDFile],
-		SecretAccessKey: data[s3.SecretAccessKeyFile],
-		SessionToken:    data[s3.SessionTokenFile],
+	keys, err := s3.ReadKeys(func(name string) (string, error) { return data[name], nil })
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", secret, err)
 	}
-	for _, key := range []string{s3.AccessKeyIDFile, s3.SecretAccessKeyFile} {
-		if data[key] == "" {
-			return nil, fmt.Errorf("secret %s: key %s is missing or empty", secret, key)
+	return func() []s3.Credentials { return keys }, nil
+}
+
+// FollowSecrets are Secrets that may be replaced as a whole at any time.
+type FollowSecrets func() Secrets
+
+// Get implements Secrets.
+func (f FollowSecrets) Get(secret, key string) (string, error) { return f().Get(secret, key) }
+
+// Credentials implements Secrets.
+func (f FollowSecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
+	keys, err := f.Keys(secret)
+	if err != nil {
+		return nil, err
+	}
+	return func() s3.Credentials { return keys()[0] }, nil
+}
+
+// Keys implements Secrets. While the Secret is missing or invalid, the last keys
+// are returned.
+func (f FollowSecrets) Keys(secret string) (s3.KeysFunc, error) {
+	now, err := f().Keys(secret)
+	if err != nil {
+		return nil, err
+	}
+	var last atomic.Pointer[s3.KeysFunc]
+	last.Store(&now)
+	return func() []s3.Credentials {
+		if now, err := f().Keys(secret); err == nil {
+			last.Store(&now)
 		}
-	}
-	return func() s3.Credentials { return c }, nil
+		return (*last.Load())()
+	}, nil
 }
 
 // Layered asks each of several Secrets in turn, and returns the first that has it.
@@ -116,6 +163,16 @@ func (l Layered) Get(secret, key string) (v string, err error) {
 func (l Layered) Credentials(secret string) (f s3.CredentialsFunc, err error) {
 	for _, s := range l {
 		if f, err = s.Credentials(secret); err == nil {
+			return f, nil
+		}
+	}
+	return nil, err
+}
+
+// Keys implements Secrets.
+func (l Layered) Keys(secret string) (f s3.KeysFunc, err error) {
+	for _, s := range l {
+		if f, err = s.Keys(secret); err == nil {
 			return f, nil
 		}
 	}

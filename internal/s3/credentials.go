@@ -29,12 +29,28 @@ func (c Credentials) GoString() string { return c.String() }
 // request, from many goroutines, and must be fast.
 type CredentialsFunc func() Credentials
 
+// KeysFunc returns the keys that are valid now, the newest first: more than one
+// while they are rotated. It is called from many goroutines, and must be fast;
+// the result is not changed by anyone.
+type KeysFunc func() []Credentials
+
 // Names of the files in a mounted Secret, also its data keys.
 const (
 	AccessKeyIDFile     = "accessKeyID"
 	SecretAccessKeyFile = "secretAccessKey"
 	SessionTokenFile    = "sessionToken"
+
+	// The key that is being replaced.
+	PreviousAccessKeyIDFile     = "previousAccessKeyID"
+	PreviousSecretAccessKeyFile = "previousSecretAccessKey"
+	PreviousSessionTokenFile    = "previousSessionToken"
 )
+
+// KeyFiles are all names of files that hold keys.
+var KeyFiles = []string{
+	AccessKeyIDFile, SecretAccessKeyFile, SessionTokenFile,
+	PreviousAccessKeyIDFile, PreviousSecretAccessKeyFile, PreviousSessionTokenFile,
+}
 
 // credentialsCheckEvery bounds how often the directory is looked at.
 const credentialsCheckEvery = 3 * time.Second
@@ -48,37 +64,63 @@ func CredentialsFromDir(dir string) (CredentialsFunc, error) {
 }
 
 func credentialsFromDir(dir string, now func() time.Time) (CredentialsFunc, error) {
-	d := &credentialsDir{dir: dir, now: now}
-	d.stamp = d.stat()
-	c, err := ReadCredentials(dir)
+	keys, err := keysFromDir(dir, now)
 	if err != nil {
 		return nil, err
 	}
-	d.current, d.checked = c, now()
+	return func() Credentials { return keys()[0] }, nil
+}
+
+// KeysFromDir is [CredentialsFromDir] with the previous key, if there is one.
+func KeysFromDir(dir string) (KeysFunc, error) { return keysFromDir(dir, time.Now) }
+
+func keysFromDir(dir string, now func() time.Time) (KeysFunc, error) {
+	d := &credentialsDir{dir: dir, now: now}
+	d.stamp = d.stat()
+	keys, err := readKeysDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	d.current, d.checked = keys, now()
 	return d.get, nil
 }
 
-// ReadCredentials reads the files of a mounted Secret once.
-func ReadCredentials(dir string) (Credentials, error) {
-	read := func(name string) (string, error) {
+func readKeysDir(dir string) ([]Credentials, error) {
+	return ReadKeys(func(name string) (string, error) {
 		b, err := os.ReadFile(filepath.Join(dir, name))
-		return strings.TrimSpace(string(b)), err
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return string(b), err
+	})
+}
+
+// ReadKeys reads the keys of a Secret. read returns the value of a data key, ""
+// if there is none. A previous key of which only a part is there does not count.
+func ReadKeys(read func(name string) (string, error)) ([]Credentials, error) {
+	values := make(map[string]string, len(KeyFiles))
+	for _, name := range KeyFiles {
+		v, err := read(name)
+		if err != nil {
+			return nil, fmt.Errorf("credentials: %w", err)
+		}
+		values[name] = strings.TrimSpace(v)
 	}
-	var c Credentials
-	var err error
-	if c.AccessKeyID, err = read(AccessKeyIDFile); err != nil {
-		return Credentials{}, fmt.Errorf("credentials: %w", err)
+	for _, name := range []string{AccessKeyIDFile, SecretAccessKeyFile} {
+		if values[name] == "" {
+			return nil, fmt.Errorf("credentials: key %s is missing or empty", name)
+		}
 	}
-	if c.SecretAccessKey, err = read(SecretAccessKeyFile); err != nil {
-		return Credentials{}, fmt.Errorf("credentials: %w", err)
+	keys := []Credentials{{
+		AccessKeyID: values[AccessKeyIDFile], SecretAccessKey: values[SecretAccessKeyFile], SessionToken: values[SessionTokenFile],
+	}}
+	previous := Credentials{
+		AccessKeyID: values[PreviousAccessKeyIDFile], SecretAccessKey: values[PreviousSecretAccessKeyFile], SessionToken: values[PreviousSessionTokenFile],
 	}
-	if c.SessionToken, err = read(SessionTokenFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Credentials{}, fmt.Errorf("credentials: %w", err)
+	if previous.AccessKeyID != "" && previous.SecretAccessKey != "" {
+		keys = append(keys, previous)
 	}
-	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
-		return Credentials{}, fmt.Errorf("credentials: %s or %s in %s is empty", AccessKeyIDFile, SecretAccessKeyFile, dir)
-	}
-	return c, nil
+	return keys, nil
 }
 
 type credentialsDir struct {
@@ -86,12 +128,12 @@ type credentialsDir struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	current Credentials
+	current []Credentials
 	stamp   string
 	checked time.Time
 }
 
-func (d *credentialsDir) get() Credentials {
+func (d *credentialsDir) get() []Credentials {
 	now := d.now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -104,8 +146,8 @@ func (d *credentialsDir) get() Credentials {
 		return d.current
 	}
 	// The stamp is taken before reading: a change in between is seen next time.
-	if c, err := ReadCredentials(d.dir); err == nil {
-		d.current, d.stamp = c, stamp
+	if keys, err := readKeysDir(d.dir); err == nil {
+		d.current, d.stamp = keys, stamp
 	}
 	return d.current
 }
@@ -114,7 +156,7 @@ func (d *credentialsDir) get() Credentials {
 // kubelet swaps to update a Secret.
 func (d *credentialsDir) stat() string {
 	var b strings.Builder
-	for _, name := range []string{AccessKeyIDFile, SecretAccessKeyFile, SessionTokenFile} {
+	for _, name := range KeyFiles {
 		path := filepath.Join(d.dir, name)
 		info, err := os.Stat(path)
 		if err != nil {

@@ -160,3 +160,33 @@ func TestCredentialsDoNotShowInLogs(t *testing.T) {
 		}
 	}
 }
+
+func TestKeysOfAMountedSecretIncludeThePrevious(t *testing.T) {
+	dir := t.TempDir()
+	writeSecret(t, dir, "1", map[string]string{"accessKeyID": "old", "secretAccessKey": "s1"})
+	now := time.Now()
+	get, err := keysFromDir(dir, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := func() string {
+		var out []string
+		for _, k := range get() {
+			out = append(out, k.AccessKeyID)
+		}
+		return strings.Join(out, " ")
+	}
+	for i, step := range []struct {
+		files map[string]string
+		want  string
+	}{
+		{map[string]string{"accessKeyID": "new", "secretAccessKey": "s2", "previousAccessKeyID": "old", "previousSecretAccessKey": "s1"}, "new old"},
+		{map[string]string{"accessKeyID": "new", "secretAccessKey": "s2", "previousAccessKeyID": "half", "previousSecretAccessKey": ""}, "new"},
+	} {
+		writeSecret(t, dir, fmt.Sprint(i+2), step.files)
+		now = now.Add(credentialsCheckEvery)
+		if got := ids(); got != step.want {
+			t.Errorf("step %d: %s, want %s", i, got, step.want)
+		}
+	}
+}

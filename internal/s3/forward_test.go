@@ -22,7 +22,12 @@ import (
 // forwarder is the shortest proxy that this package is made for.
 func forwarder(t *testing.T, store s3.Endpoint, trailers bool) (url string, client *http.Client) {
 	t.Helper()
-	verifier := &s3.Verifier{Lookup: func(id string) (string, string, bool) { return clientSecret, "", id == clientKey }}
+	verifier := &s3.Verifier{Lookup: func(id string) []s3.Credentials {
+		if id != clientKey {
+			return nil
+		}
+		return []s3.Credentials{{AccessKeyID: id, SecretAccessKey: clientSecret}}
+	}}
 	rewriter, err := s3.NewRewriter(store)
 	if err != nil {
 		t.Fatal(err)

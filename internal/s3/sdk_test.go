@@ -41,8 +41,13 @@ func verifyingServer(t *testing.T, secure bool) (url string, client *http.Client
 	t.Helper()
 	last = new(received)
 	verifier := &s3.Verifier{
-		Region: "us-east-1",
-		Lookup: func(id string) (string, string, bool) { return clientSecret, "", id == clientKey },
+		Regions: []string{"us-east-1"},
+		Lookup: func(id string) []s3.Credentials {
+			if id != clientKey {
+				return nil
+			}
+			return []s3.Credentials{{AccessKeyID: id, SecretAccessKey: clientSecret}}
+		},
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		*last = receive(verifier, r)

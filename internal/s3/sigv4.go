@@ -29,8 +29,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b 
 
 // signingKey is a derived key with hashers for it.
 type signingKey struct {
-	secret string
-	macs   sync.Pool
+	macs sync.Pool
 }
 
 func newSigningKey(secret, date, region string) *signingKey {
@@ -39,8 +38,7 @@ func newSigningKey(secret, date, region string) *signingKey {
 	key = hmacSHA256(key, service)
 	key = hmacSHA256(key, terminator)
 	return &signingKey{
-		secret: secret,
-		macs:   sync.Pool{New: func() any { return hmac.New(sha256.New, key) }},
+		macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }},
 	}
 }
 
@@ -61,23 +59,23 @@ func (k *signingKey) signature(msg []byte) (out [hexHashSize]byte) {
 	return out
 }
 
-// keyCache holds derived keys by access key, date and region.
+// keyCache holds derived keys by access key, secret, date and region.
 type keyCache struct {
 	mu   sync.RWMutex
 	keys map[keyID]*signingKey
 }
 
-type keyID struct{ accessKeyID, date, region string }
+type keyID struct{ accessKeyID, secret, date, region string }
 
 // maxCachedKeys bounds the cache: dates and regions come from clients.
 const maxCachedKeys = 1024
 
 func (c *keyCache) get(accessKeyID, secret, date, region string) *signingKey {
-	id := keyID{accessKeyID, date, region}
+	id := keyID{accessKeyID, secret, date, region}
 	c.mu.RLock()
 	key := c.keys[id]
 	c.mu.RUnlock()
-	if key != nil && key.secret == secret {
+	if key != nil {
 		return key
 	}
 	key = newSigningKey(secret, date, region)
@@ -86,7 +84,7 @@ func (c *keyCache) get(accessKeyID, secret, date, region string) *signingKey {
 		c.keys = make(map[keyID]*signingKey)
 	}
 	// The strings may point into a request's header: keep copies only.
-	c.keys[keyID{strings.Clone(accessKeyID), strings.Clone(date), strings.Clone(region)}] = key
+	c.keys[keyID{strings.Clone(accessKeyID), secret, strings.Clone(date), strings.Clone(region)}] = key
 	c.mu.Unlock()
 	return key
 }

@@ -20,9 +20,14 @@ var exampleTime = time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
 
 func exampleVerifier() *Verifier {
 	return &Verifier{
-		Region: "us-east-1",
-		Now:    func() time.Time { return exampleTime },
-		Lookup: func(id string) (string, string, bool) { return exampleSecret, "", id == exampleKey },
+		Regions: []string{"us-east-1"},
+		Now:     func() time.Time { return exampleTime },
+		Lookup: func(id string) []Credentials {
+			if id != exampleKey {
+				return nil
+			}
+			return []Credentials{{AccessKeyID: id, SecretAccessKey: exampleSecret}}
+		},
 	}
 }
 

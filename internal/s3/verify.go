@@ -23,10 +23,13 @@ const (
 // Verifier checks Signature Version 4 of clients' requests. Fill its fields
 // before first use; its methods may be called concurrently.
 type Verifier struct {
-	// Lookup returns the secret (and session token, if any) of an access key.
-	Lookup func(accessKeyID string) (secret, token string, ok bool)
-	// Region that clients must sign for. Empty: any.
-	Region string
+	// Lookup returns the keys that are valid under an access key ID: none, one,
+	// or two while a secret is rotated and its ID stays.
+	Lookup func(accessKeyID string) []Credentials
+	// Regions that clients may sign for; errors name the first. Empty: any.
+	Regions []string
+	// SignatureV2 lets clients sign with Signature Version 2.
+	SignatureV2 bool
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
@@ -66,12 +69,12 @@ func (v *Verifier) Verify(r *http.Request) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.Region != "" && a.region != v.Region {
-		return nil, a.malformed(fmt.Sprintf("the region '%s' is wrong; expecting '%s'", a.region, v.Region)).
-			With("", Detail{"Region", v.Region})
+	if len(v.Regions) > 0 && !slices.Contains(v.Regions, a.region) {
+		return nil, a.malformed(fmt.Sprintf("the region '%s' is wrong; expecting '%s'", a.region, v.Regions[0])).
+			With("", Detail{"Region", v.Regions[0]})
 	}
-	secret, token, ok := v.Lookup(a.accessKeyID)
-	if !ok {
+	keys := v.Lookup(a.accessKeyID)
+	if len(keys) == 0 {
 		return nil, ErrInvalidAccessKeyID.With("", Detail{"AWSAccessKeyId", a.accessKeyID})
 	}
 	if err := v.checkTime(a); err != nil {
@@ -80,21 +83,16 @@ func (v *Verifier) Verify(r *http.Request) (*Identity, error) {
 	if err := a.checkSignedHeaders(r); err != nil {
 		return nil, err
 	}
-	if subtle.ConstantTimeCompare([]byte(token), []byte(a.token)) != 1 {
-		return nil, ErrInvalidToken
-	}
 	mode, err := parsePayloadMode(a.payload)
 	if err != nil {
 		return nil, err
 	}
-
 	id := &Identity{
 		AccessKeyID: a.accessKeyID,
 		Region:      a.region,
 		SignedAt:    a.time,
 		Presigned:   a.presigned,
 		Payload:     mode,
-		key:         v.keys.get(a.accessKeyID, secret, a.date, a.region),
 		timestamp:   a.timestamp,
 		scope:       a.scope,
 	}
@@ -108,26 +106,42 @@ func (v *Verifier) Verify(r *http.Request) (*Identity, error) {
 	if a.presigned {
 		c.skip = "X-Amz-Signature"
 	}
+	refusal := error(ErrInvalidToken)
+	for _, key := range keys {
+		if subtle.ConstantTimeCompare([]byte(key.SessionToken), []byte(a.token)) != 1 {
+			continue
+		}
+		if v.matches(id, a, &c, r, key.SecretAccessKey) {
+			return id, nil
+		}
+		request := c.appendTo(nil, r)
+		refusal = ErrSignatureDoesNotMatch.With("",
+			Detail{"AWSAccessKeyId", a.accessKeyID},
+			Detail{"StringToSign", string(appendStringToSign(nil, a.timestamp, a.scope, request))},
+			Detail{"SignatureProvided", a.signature},
+			Detail{"CanonicalRequest", string(request)})
+	}
+	return nil, refusal
+}
+
+// matches checks the signature with one secret, and notes in id what the body's
+// chunks are checked with.
+func (v *Verifier) matches(id *Identity, a *auth, c *canonical, r *http.Request, secret string) bool {
+	id.key = v.keys.get(a.accessKeyID, secret, a.date, a.region)
 	id.seed = c.sign(r, id.key, a.timestamp, a.scope)
 	if equalSignature(id.seed, a.signature) {
-		return id, nil
+		return true
 	}
 	// The same object, the same signer: only the spelling of the path differs.
 	sent := c.path
-	if normal, differs := normalPath(sent); differs {
-		c.path = normal
-		id.seed = c.sign(r, id.key, a.timestamp, a.scope)
-		if equalSignature(id.seed, a.signature) {
-			return id, nil
-		}
-		c.path = sent
+	defer func() { c.path = sent }()
+	normal, differs := normalPath(sent)
+	if !differs {
+		return false
 	}
-	request := c.appendTo(nil, r)
-	return nil, ErrSignatureDoesNotMatch.With("",
-		Detail{"AWSAccessKeyId", a.accessKeyID},
-		Detail{"StringToSign", string(appendStringToSign(nil, a.timestamp, a.scope, request))},
-		Detail{"SignatureProvided", a.signature},
-		Detail{"CanonicalRequest", string(request)})
+	c.path = normal
+	id.seed = c.sign(r, id.key, a.timestamp, a.scope)
+	return equalSignature(id.seed, a.signature)
 }
 
 func equalSignature(want [hexHashSize]byte, got string) bool {

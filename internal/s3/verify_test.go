@@ -157,7 +157,9 @@ func TestVerifyPresigned(t *testing.T) {
 
 func TestVerifySessionToken(t *testing.T) {
 	v := exampleVerifier()
-	v.Lookup = func(string) (string, string, bool) { return exampleSecret, "session", true }
+	v.Lookup = func(string) []Credentials {
+		return []Credentials{{SecretAccessKey: exampleSecret, SessionToken: "session"}}
+	}
 	sign := func(token string) *http.Request {
 		r := httptest.NewRequest("GET", "/", nil)
 		NewSigner(Endpoint{AccessKeyID: exampleKey, SecretAccessKey: exampleSecret, SessionToken: token}).Sign(r, EmptyPayload, exampleTime)
@@ -174,7 +176,7 @@ func TestVerifySessionToken(t *testing.T) {
 func TestVerifyFollowsRotatedSecret(t *testing.T) {
 	secret := "old"
 	v := exampleVerifier()
-	v.Lookup = func(string) (string, string, bool) { return secret, "", true }
+	v.Lookup = func(string) []Credentials { return []Credentials{{SecretAccessKey: secret}} }
 	request := func(secret string) *http.Request {
 		r := httptest.NewRequest("GET", "/", nil)
 		NewSigner(Endpoint{AccessKeyID: exampleKey, SecretAccessKey: secret}).Sign(r, EmptyPayload, exampleTime)
@@ -211,7 +213,7 @@ func TestVerifyAllowsFifteenMinutesOfSkew(t *testing.T) {
 
 func TestVerifyCacheIsBounded(t *testing.T) {
 	v := exampleVerifier()
-	v.Region = ""
+	v.Regions = nil
 	for i := range 2 * maxCachedKeys {
 		r := httptest.NewRequest("GET", "/", nil)
 		NewSigner(Endpoint{AccessKeyID: exampleKey, SecretAccessKey: exampleSecret, Region: fmt.Sprint("r", i)}).Sign(r, EmptyPayload, exampleTime)
@@ -239,5 +241,31 @@ func BenchmarkSign(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.Sign(r, UnsignedPayload, exampleTime)
+	}
+}
+
+func TestVerifyTakesOldAndNewSecretOfOneKey(t *testing.T) {
+	v := exampleVerifier()
+	v.Lookup = func(string) []Credentials {
+		return []Credentials{{SecretAccessKey: "new", SessionToken: "t"}, {SecretAccessKey: "old"}}
+	}
+	for name, tt := range map[string]struct {
+		secret, token string
+		want          error
+	}{
+		"new":             {"new", "t", nil},
+		"old":             {"old", "", nil},
+		"none":            {"other", "", ErrSignatureDoesNotMatch},
+		"new's token":     {"old", "t", ErrSignatureDoesNotMatch},
+		"no key's token":  {"old", "x", ErrInvalidToken},
+		"without a token": {"new", "", ErrSignatureDoesNotMatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/", nil)
+			NewSigner(Endpoint{AccessKeyID: exampleKey, SecretAccessKey: tt.secret, SessionToken: tt.token}).Sign(r, EmptyPayload, exampleTime)
+			if _, err := v.Verify(r); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+		})
 	}
 }
