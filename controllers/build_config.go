@@ -42,8 +42,23 @@ func (b blueprint) roleManifest() *v1alpha1.Migration {
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.KindMigration},
 		ObjectMeta: metav1.ObjectMeta{Name: b.m.Name, Namespace: b.m.Namespace, UID: b.m.UID},
 		Spec:       *spec,
-		Status:     v1alpha1.MigrationStatus{Route: b.m.Status.Route},
+		Status:     v1alpha1.MigrationStatus{Route: b.m.Status.Route, Stores: storesOf(b.m)},
 	}
+}
+
+// storesOf is what proxies need to know about the stores.
+func storesOf(m *v1alpha1.Migration) *v1alpha1.Stores {
+	if m.Status.Stores == nil {
+		return nil
+	}
+	out := &v1alpha1.Stores{}
+	const name = "streamingTrailer"
+	for from, to := range map[*v1alpha1.StoreStatus]*v1alpha1.StoreStatus{&m.Status.Stores.Source: &out.Source, &m.Status.Stores.Target: &out.Target} {
+		if c, ok := from.Capabilities[name]; ok {
+			to.Capabilities = map[string]v1alpha1.Capability{name: c}
+		}
+	}
+	return out
 }
 
 // rollout changes when the pods of a component must be replaced to follow the

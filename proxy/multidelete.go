@@ -170,13 +170,13 @@ func (q *request) deleteList() (raw []byte, items []deleteItem, conditional bool
 	if q.body.length > maxDeleteBody {
 		return nil, nil, false, s3.ErrMalformedXML
 	}
-	body := io.ReadCloser(q.body)
+	body := io.ReadCloser(q.progress(q.body))
 	if q.identity != nil && q.identity.Payload == s3.PayloadSigned {
 		body = s3.VerifyPayload(body, q.body.length, q.identity.ContentSHA256)
 	}
 	if raw, err = readBounded(body, maxDeleteBody); err != nil {
 		var known *s3.Error
-		if !asError(err, &known) {
+		if err = q.clientError(err); !asError(err, &known) {
 			err = s3.ErrIncompleteBody
 		}
 		return nil, nil, false, err

@@ -22,10 +22,11 @@ import (
 // Store is one of the two object stores, as the proxy needs it.
 type Store struct {
 	Endpoint s3.Endpoint
-	// Trailers says that the store takes STREAMING-UNSIGNED-PAYLOAD-TRAILER
-	// bodies, so that checksums which clients send after the body reach it.
-	// Otherwise the proxy verifies and drops them.
-	Trailers bool
+	// Trailers says whether the store takes STREAMING-UNSIGNED-PAYLOAD-TRAILER
+	// bodies, so that checksums which clients send after the body reach it that
+	// way. If not (or nil), they reach it in the header with bodies of at most
+	// 1 MiB, and are verified and dropped with longer ones.
+	Trailers func() bool
 	// Transport replaces the endpoint's own. It must not decompress.
 	Transport http.RoundTripper
 }
@@ -147,7 +148,7 @@ func New(cfg Config) (*Proxy, error) {
 		p.names[1][t] = s
 	}
 	p.clients = newClientTable(cfg.Clients, cfg.Stores)
-	p.verifier = &s3.Verifier{Lookup: p.clients.keys, Regions: cfg.Regions, SignatureV2: cfg.SignatureV2}
+	p.verifier = &s3.Verifier{Lookup: p.clients.keys, Regions: cfg.Regions, SignatureV2: cfg.SignatureV2, Domains: cfg.Domains}
 	if p.unrecorded, err = openUnrecorded(cfg.StateDir, cfg.MaxInFlight, cfg.Log); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}

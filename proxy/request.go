@@ -40,6 +40,7 @@ func (p *Proxy) serve(rw http.ResponseWriter, r *http.Request) {
 	defer func() { p.metrics.request(q.in.Operation, q.lastStore(), w.status, time.Since(began)) }()
 
 	err := q.handle()
+	q.leftover()
 	if err == nil {
 		return
 	}
@@ -83,7 +84,7 @@ func (q *request) handle() error {
 	case s3.Preflight:
 		return q.preflight()
 	case s3.PostObject:
-		return s3.ErrNotImplemented.With("Uploads by HTML form are not supported yet.")
+		return q.postObject()
 	}
 	if err := q.authenticate(); err != nil {
 		return err

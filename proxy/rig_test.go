@@ -127,7 +127,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		r.direct[i] = s3test.Client(t, e)
 		r.hooks[i] = &hook{next: s3.NewTransport()}
 		t.Cleanup(r.hooks[i].next.CloseIdleConnections)
-		cfg.Stores[i] = Store{Endpoint: e, Transport: r.hooks[i], Trailers: true}
+		cfg.Stores[i] = Store{Endpoint: e, Transport: r.hooks[i], Trailers: func() bool { return true }}
 	}
 	r.bucket = s3test.Bucket(t, r.direct[0])
 	other := r.bucket

@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -17,12 +19,15 @@ type upstream struct {
 	transport http.RoundTripper
 	rewriter  *s3.Rewriter
 	signer    *s3.Signer
-	trailers  bool
+	trailers  func() bool
 }
 
 func newUpstream(s Store) (*upstream, error) {
 	if err := s.Endpoint.Validate(); err != nil {
 		return nil, err
+	}
+	if s.Trailers == nil {
+		s.Trailers = func() bool { return false }
 	}
 	u := &upstream{transport: s.Transport, signer: s3.NewSigner(s.Endpoint), trailers: s.Trailers}
 	var err error
@@ -41,7 +46,7 @@ func newUpstream(s Store) (*upstream, error) {
 // connection, and those that make net/http send a write twice.
 var dropped = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
-	"Transfer-Encoding", "Upgrade", "Expect", "Idempotency-Key", "X-Idempotency-Key",
+	"Transfer-Encoding", "Upgrade", "Idempotency-Key", "X-Idempotency-Key",
 }
 
 var (
@@ -106,6 +111,10 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	for _, name := range connectionHeaders(q.r.Header) {
 		out.Header.Del(name)
 	}
+	if c.body == nil || c.body.length == 0 || c.body.n > 0 {
+		// With nothing to wait for, or a body that the client has sent already.
+		out.Header.Del("Expect")
+	}
 	if out.Header.Get("User-Agent") == "" {
 		out.Header.Set("User-Agent", "") // keeps net/http from naming itself
 	}
@@ -156,6 +165,13 @@ func (q *request) attach(u *upstream, out *http.Request, c call, watch *watchdog
 	if b == nil {
 		return s3.EmptyPayload, nil
 	}
+	b.onRead = func(last bool) {
+		if last {
+			watch.set(q.p.cfg.ResponseTimeout)
+		} else {
+			watch.set(q.p.cfg.IdleTimeout)
+		}
+	}
 	hash := c.hash
 	body, length := io.ReadCloser(b), b.length
 	if hash == "" {
@@ -163,23 +179,11 @@ func (q *request) attach(u *upstream, out *http.Request, c call, watch *watchdog
 		if q.identity != nil && q.identity.Payload == s3.PayloadSigned {
 			hash = q.identity.ContentSHA256
 		}
-		names := s3.ChecksumTrailers(q.r.Header)
-		if u.trailers && len(names) > 0 && b.trailer != nil && length >= 0 {
-			var err error
-			if body, length, err = s3.EncodeTrailer(out.Header, body, length, names, b.trailer); err != nil {
+		var err error
+		if names := s3.ChecksumTrailers(q.r.Header); len(names) > 0 {
+			if body, length, hash, err = passTrailers(u, out, b, names); err != nil {
 				return "", err
 			}
-			hash = s3.StreamingUnsignedTrailer
-		} else if len(names) > 0 {
-			// The store would wait for the checksum that this announces.
-			out.Header.Del("X-Amz-Sdk-Checksum-Algorithm")
-		}
-	}
-	b.onRead = func(last bool) {
-		if last {
-			watch.set(q.p.cfg.ResponseTimeout)
-		} else {
-			watch.set(q.p.cfg.IdleTimeout)
 		}
 	}
 	if length == 0 {
@@ -191,4 +195,31 @@ func (q *request) attach(u *upstream, out *http.Request, c call, watch *watchdog
 	// request was written: a kept connection that the store had closed.
 	out.Body, out.GetBody, out.ContentLength = r, r.again, length
 	return hash, nil
+}
+
+// passTrailers lets the checksums that the client sends after its body reach the
+// store: after the body if the store takes that, in the header if the body is
+// small enough to wait for them.
+func passTrailers(u *upstream, out *http.Request, b *payload, names []string) (body io.ReadCloser, length int64, hash string, err error) {
+	switch {
+	case b.trailer == nil || b.length < 0:
+	case u.trailers():
+		body, length, err = s3.EncodeTrailer(out.Header, b, b.length, names, b.trailer)
+		return body, length, s3.StreamingUnsignedTrailer, err
+	case b.length <= maxHeld:
+		raw, err := readBounded(b, maxHeld)
+		if err != nil {
+			return nil, 0, "", err
+		}
+		sums := b.trailer()
+		for _, name := range names {
+			name = textproto.CanonicalMIMEHeaderKey(name)
+			out.Header[name] = []string{sums.Get(name)}
+		}
+		out.Header.Del("Expect")
+		return io.NopCloser(bytes.NewReader(raw)), b.length, s3.UnsignedPayload, nil
+	}
+	// The store would wait for the checksum that this announces.
+	out.Header.Del("X-Amz-Sdk-Checksum-Algorithm")
+	return b, b.length, s3.UnsignedPayload, nil
 }

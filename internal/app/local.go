@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -72,6 +73,8 @@ type local struct {
 	engine *migration.Engine
 	state  *stateFile
 	screen *screen
+	// capabilities that the stores were found to have.
+	capabilities [2]atomic.Pointer[map[string]string]
 }
 
 func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
@@ -121,7 +124,11 @@ func (lo *local) run(ctx context.Context) error {
 	}
 	c, reg := lo.m.config(), newRegistry()
 	host, _ := os.Hostname()
-	p, err := newProxy(c, lo.m.secrets(), lo.ledger, host, lo.f.stateDir, 0, lo.log.WithName("proxy"), reg)
+	for i := range lo.capabilities {
+		lo.capabilities[i].Store(&map[string]string{})
+	}
+	trailers := func(s ledger.Store) bool { return config.TakesTrailers(s, *lo.capabilities[s].Load()) }
+	p, err := newProxy(c, lo.m.secrets(), lo.ledger, host, lo.f.stateDir, 0, trailers, lo.log.WithName("proxy"), reg)
 	if err != nil {
 		return err
 	}
@@ -170,6 +177,7 @@ func (lo *local) drive(ctx context.Context, address string) error {
 			}}
 		for i, look := range looks {
 			in.Stores[i] = look.StoreFacts
+			lo.capabilities[i].Store(&look.Capabilities)
 		}
 		if len(lo.f.proxies) > 0 {
 			in.Instances = map[string]bool{}

@@ -55,7 +55,7 @@ func openLedger(c *config.Config, secrets config.Secrets) (*ledger.Ledger, error
 	return ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)}), nil
 }
 
-func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, maxInFlight time.Duration, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {
+func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, maxInFlight time.Duration, trailers func(ledger.Store) bool, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {
 	endpoints, err := config.Stores(c.Migration, secrets)
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instan
 		Log:         log, Registry: reg,
 	}
 	for i, e := range endpoints {
-		cfg.Stores[i] = proxy.Store{Endpoint: e}
+		cfg.Stores[i] = proxy.Store{Endpoint: e, Trailers: func() bool { return trailers(ledger.Store(i)) }}
 	}
 	for _, cl := range clients {
 		cfg.Clients = append(cfg.Clients, proxy.Client(cl))
@@ -116,6 +116,28 @@ func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, insta
 	return worker.New(cfg)
 }
 
+// follow returns a function that returns the manifest as it is now.
+func follow(ctx context.Context, path string, c *config.Config, log logr.Logger) func() *config.Config {
+	var current atomic.Pointer[config.Config]
+	current.Store(c)
+	go config.Watch(ctx, path, 5*time.Second, func(c *config.Config) { current.Store(c) },
+		func(err error) { log.Error(err, "the changed manifest is not used") })
+	return current.Load
+}
+
+// takesTrailers reads from the manifest what the manager found out about a store.
+func takesTrailers(c *config.Config, store ledger.Store) bool {
+	found := c.Migration.Status.Stores
+	if found == nil {
+		return config.TakesTrailers[v1alpha1.Capability](store, nil)
+	}
+	at := found.Source
+	if store == ledger.Target {
+		at = found.Target
+	}
+	return config.TakesTrailers(store, at.Capabilities)
+}
+
 // danglingPolicy follows the manifest's spec.switch.danglingUploads.
 func danglingPolicy(current func() *config.Config) func() worker.Dangling {
 	return func() worker.Dangling {
@@ -148,7 +170,8 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 				return err
 			}
 			reg := newRegistry()
-			p, err := newProxy(c, secrets, l, f.instance, stateDir, f.maxInFlight, log().WithName("proxy"), reg)
+			current := follow(cmd.Context(), f.config, c, log())
+			p, err := newProxy(c, secrets, l, f.instance, stateDir, f.maxInFlight, func(s ledger.Store) bool { return takesTrailers(current(), s) }, log().WithName("proxy"), reg)
 			if err != nil {
 				return err
 			}
@@ -192,11 +215,8 @@ func workerCommand(log func() logr.Logger) *cobra.Command {
 				return err
 			}
 			reg := newRegistry()
-			var current atomic.Pointer[config.Config]
-			current.Store(c)
-			go config.Watch(cmd.Context(), f.config, 5*time.Second, func(c *config.Config) { current.Store(c) },
-				func(err error) { log().Error(err, "the changed manifest is not used") })
-			w, err := newWorker(c, secrets, l, f.instance, f.maxInFlight, danglingPolicy(current.Load), log().WithName("worker"), reg)
+			current := follow(cmd.Context(), f.config, c, log())
+			w, err := newWorker(c, secrets, l, f.instance, f.maxInFlight, danglingPolicy(current), log().WithName("worker"), reg)
 			if err != nil {
 				return err
 			}

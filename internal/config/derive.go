@@ -107,6 +107,19 @@ func Regions(m *v1alpha1.Migration) []string {
 	return out
 }
 
+// TakesTrailers says whether bodies with trailing checksums may be sent to a
+// store that was found to have the given capabilities. What is not known of the
+// source is what its clients do already.
+func TakesTrailers[C ~string](store ledger.Store, capabilities map[string]C) bool {
+	switch capabilities["streamingTrailer"] {
+	case C(s3.Yes):
+		return true
+	case C(s3.No):
+		return false
+	}
+	return store == ledger.Source
+}
+
 // TargetNames returns the target's names of the buckets that are called
 // something else there, by their source name.
 func TargetNames(m *v1alpha1.Migration) map[string]string {

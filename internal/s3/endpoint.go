@@ -111,7 +111,7 @@ func NewTransport() *http.Transport {
 		DialContext:           dialer.DialContext,
 		Protocols:             protocols,
 		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: 5 * time.Second,
+		ExpectContinueTimeout: time.Second,
 		// Shorter than what servers and balancers keep, so that a request
 		// seldom meets a connection that is being closed.
 		IdleConnTimeout:        30 * time.Second,

@@ -170,9 +170,10 @@ func (q *Request) parseCopySource(r *http.Request, query []param) error {
 	}
 	values := r.Header["X-Amz-Copy-Source"]
 	if len(values) == 0 {
-		// A presigned request may carry any x-amz-* header as a parameter.
+		// A request presigned with Version 4 may carry any x-amz-* header as a parameter.
+		_, presigned := queryValue(query, "X-Amz-Signature")
 		for _, p := range query {
-			if strings.EqualFold(p.name, "x-amz-copy-source") {
+			if presigned > 0 && strings.EqualFold(p.name, "x-amz-copy-source") {
 				values = append(values, p.value)
 			}
 		}

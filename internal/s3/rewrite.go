@@ -79,12 +79,17 @@ func (w *Rewriter) query(out *http.Request) string {
 		return raw
 	}
 	_, presigned := queryValue(params, "X-Amz-Signature")
+	_, presignedV2 := queryValue(params, "AWSAccessKeyId")
 	kept := params[:0]
 	for _, p := range params {
 		if presigned > 0 && len(p.name) > 6 && strings.EqualFold(p.name[:6], "x-amz-") {
 			if name := textproto.CanonicalMIMEHeaderKey(p.name); !presignParams[name] && len(out.Header[name]) == 0 {
 				out.Header[name] = []string{p.value}
 			}
+			continue
+		}
+		// Version 2 does not sign x-amz-* parameters, so they must not become headers.
+		if presignedV2 > 0 && (presignParamsV2[p.name] || strings.EqualFold(p.name, "x-amz-security-token")) {
 			continue
 		}
 		kept = append(kept, p)
@@ -95,6 +100,9 @@ func (w *Rewriter) query(out *http.Request) string {
 // presignParams are the presigning parameters, as header keys.
 var presignParams = set("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires",
 	"X-Amz-Signedheaders", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Content-Sha256")
+
+// presignParamsV2 are those of Signature Version 2.
+var presignParamsV2 = set("AWSAccessKeyId", "Signature", "Expires")
 
 // cleanHeaders removes the client's signature, and the framing of a body that
 // DecodeBody has taken apart.

@@ -20,7 +20,7 @@ const (
 	maxExpiry = 7 * 24 * time.Hour
 )
 
-// Verifier checks Signature Version 4 of clients' requests. Fill its fields
+// Verifier checks the signatures of clients' requests. Fill its fields
 // before first use; its methods may be called concurrently.
 type Verifier struct {
 	// Lookup returns the keys that are valid under an access key ID: none, one,
@@ -30,6 +30,8 @@ type Verifier struct {
 	Regions []string
 	// SignatureV2 lets clients sign with Signature Version 2.
 	SignatureV2 bool
+	// Domains are as in [ParseRequest]; Signature Version 2 signs the bucket.
+	Domains []string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
@@ -69,9 +71,14 @@ func (v *Verifier) Verify(r *http.Request) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(v.Regions) > 0 && !slices.Contains(v.Regions, a.region) {
-		return nil, a.malformed(fmt.Sprintf("the region '%s' is wrong; expecting '%s'", a.region, v.Regions[0])).
-			With("", Detail{"Region", v.Regions[0]})
+	if a.v2 {
+		if !v.SignatureV2 {
+			return nil, errOldSignature
+		}
+		return v.verifyV2(r, query)
+	}
+	if err := v.checkRegion(a); err != nil {
+		return nil, err
 	}
 	keys := v.Lookup(a.accessKeyID)
 	if len(keys) == 0 {
@@ -148,11 +155,23 @@ func equalSignature(want [hexHashSize]byte, got string) bool {
 	return subtle.ConstantTimeCompare(want[:], []byte(got)) == 1
 }
 
-func (v *Verifier) checkTime(a *auth) error {
-	now := time.Now()
+func (v *Verifier) now() time.Time {
 	if v.Now != nil {
-		now = v.Now()
+		return v.Now()
 	}
+	return time.Now()
+}
+
+func (v *Verifier) checkRegion(a *auth) error {
+	if len(v.Regions) == 0 || slices.Contains(v.Regions, a.region) {
+		return nil
+	}
+	return a.malformed(fmt.Sprintf("the region '%s' is wrong; expecting '%s'", a.region, v.Regions[0])).
+		With("", Detail{"Region", v.Regions[0]})
+}
+
+func (v *Verifier) checkTime(a *auth) error {
+	now := v.now()
 	if !a.presigned {
 		if d := now.Sub(a.time); d > maxSkew || d < -maxSkew {
 			return ErrRequestTimeTooSkewed.With("",

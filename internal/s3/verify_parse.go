@@ -10,6 +10,8 @@ import (
 
 // auth is what a request says about its signature.
 type auth struct {
+	// v2: Signature Version 2, and nothing else is set.
+	v2            bool
 	presigned     bool
 	accessKeyID   string
 	date, region  string
@@ -34,6 +36,11 @@ func (a *auth) malformed(why string) *Error {
 // parseAuth finds the signature in header or query. It returns ErrAnonymous if
 // there is none.
 func parseAuth(r *http.Request, query []param) (*auth, error) {
+	for _, name := range onceOnly {
+		if len(r.Header[name]) > 1 {
+			return nil, ErrInvalidArgument.With(strings.ToLower(name)+" must be given once", Detail{"ArgumentName", strings.ToLower(name)})
+		}
+	}
 	headers := r.Header["Authorization"]
 	inQuery, v2 := false, false
 	for _, p := range query {
@@ -47,15 +54,18 @@ func parseAuth(r *http.Request, query []param) (*auth, error) {
 	switch {
 	case len(headers) > 1, len(headers) == 1 && (inQuery || v2):
 		return nil, ErrInvalidArgument.With("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
+	case len(headers) == 1 && strings.HasPrefix(strings.TrimSpace(headers[0]), "AWS "), v2 && !inQuery:
+		return &auth{v2: true}, nil
 	case len(headers) == 1:
 		return parseAuthHeader(r, headers[0])
 	case inQuery:
 		return parseAuthQuery(r, query)
-	case v2:
-		return nil, errOldSignature
 	}
 	return nil, ErrAnonymous
 }
+
+// onceOnly are headers of which two would be understood in two ways.
+var onceOnly = []string{"X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Security-Token", "X-Amz-Decoded-Content-Length"}
 
 var errOldSignature = ErrInvalidRequest.With("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
 
@@ -192,6 +202,11 @@ func parseAuthQuery(r *http.Request, query []param) (*auth, error) {
 	a.signedHeaders = strings.Split(values["X-Amz-SignedHeaders"], ";")
 	a.signature = values["X-Amz-Signature"]
 
+	for _, name := range []string{"X-Amz-Security-Token", "X-Amz-Content-Sha256"} {
+		if _, n := queryValue(query, name); n > 1 {
+			return nil, a.malformed("Query parameter " + name + " must be given once.")
+		}
+	}
 	var tokens int
 	if a.token, tokens = queryValue(query, "X-Amz-Security-Token"); tokens == 0 {
 		a.token = r.Header.Get("X-Amz-Security-Token")
