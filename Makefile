@@ -50,6 +50,10 @@ sim-campaign: ## the same with new seeds until told to stop
 sim-teeth: ## breaks each rule of the protocol and prints the seed that notices
 	hack/sim.sh teeth
 
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_TIME (30s)
+	hack/fuzz.sh
+
 .PHONY: e2e
 e2e: ## the chart on a real node, with pods killed along the way, as root
 	test/e2e/run.sh

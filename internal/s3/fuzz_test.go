@@ -90,3 +90,56 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// A form is understood or refused, and never taken without the right signature.
+func FuzzForm(f *testing.F) {
+	const head = "--x\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\na/${filename}\r\n"
+	f.Add(head+"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"b\"\r\n\r\nhello\r\n--x--\r\n", "x")
+	f.Add(head+"--x\r\nContent-Disposition: form-data; name=\"policy\"\r\n\r\ne30=\r\n--x\r\nContent-Disposition: form-data; name=\"signature\"\r\n\r\nAAAA\r\n--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n\r\n--x--", "x")
+	f.Add("--x\r\nContent-Disposition: form-data; name=\"tagging\"\r\n\r\n<Tagging/>\r\n--x--", "x")
+	f.Fuzz(func(t *testing.T, body, boundary string) {
+		r := &http.Request{Method: "POST", URL: &url.URL{Path: "/b"}, Body: io.NopCloser(strings.NewReader(body)),
+			Header: http.Header{"Content-Type": {"multipart/form-data; boundary=" + boundary}}}
+		form, err := ReadForm(r)
+		var known *Error
+		if err != nil {
+			if !errors.As(err, &known) {
+				t.Errorf("not an S3 error: %v", err)
+			}
+			return
+		}
+		v := exampleVerifier()
+		v.SignatureV2 = true
+		if _, _, err := v.VerifyForm(form, "b"); err == nil {
+			t.Errorf("taken: %q", body)
+		} else if !errors.Is(err, ErrAnonymous) && !errors.As(err, &known) {
+			t.Errorf("not an S3 error: %v", err)
+		}
+		if _, err := form.Header(); err != nil && !errors.As(err, &known) {
+			t.Errorf("not an S3 error: %v", err)
+		}
+		_, _ = io.Copy(io.Discard, form.File)
+	})
+}
+
+// No query or header of Signature Version 2 crashes, or is taken without the secret.
+func FuzzVerifyV2(f *testing.F) {
+	f.Add("AWS "+exampleKey+":c2lnbmF0dXJl", "Fri, 24 May 2013 00:00:00 GMT", "acl&versionId=a")
+	f.Add("", "", "AWSAccessKeyId="+exampleKey+"&Signature=x&Expires=9999999999")
+	f.Add("AWS :", "20130524T000000Z", "uploads=&uploadId=;")
+	f.Fuzz(func(t *testing.T, auth, date, query string) {
+		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/b/k", RawQuery: query}, Host: "h", Header: http.Header{"Date": {date}}}
+		if auth != "" {
+			r.Header.Set("Authorization", auth)
+		}
+		v := exampleVerifier()
+		v.SignatureV2 = true
+		_, err := v.Verify(r)
+		var known *Error
+		if err == nil {
+			t.Errorf("taken: %q %q %q", auth, date, query)
+		} else if !errors.Is(err, ErrAnonymous) && !errors.As(err, &known) {
+			t.Errorf("not an S3 error: %v", err)
+		}
+	})
+}

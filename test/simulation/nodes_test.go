@@ -66,7 +66,7 @@ func (w *world) begin(n *node, journal string) {
 	}
 	n.dir = w.stateDir(journal, n.p.name)
 	pr, err := proxy.New(proxy.Config{Ledger: w.ledgerOf(n.p), Instance: n.instance, StateDir: n.dir, Stores: [2]proxy.Store{
-		{Endpoint: endpoint(0), Trailers: true, Transport: transport{n.p, 0}}, {Endpoint: endpoint(1), Trailers: true, Transport: transport{n.p, 1}},
+		{Endpoint: endpoint(0), Trailers: func() bool { return true }, Transport: transport{n.p, 0}}, {Endpoint: endpoint(1), Trailers: func() bool { return true }, Transport: transport{n.p, 1}},
 	}, MaxInFlight: w.plan.maxInFlight, Log: w.log(n.p), Heartbeat: time.Second})
 	if err != nil {
 		panic(err)
