@@ -179,5 +179,5 @@ func (w *world) print(rep report) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(w.o.report, b, 0o644) //nolint:gosec // for everybody to read
+	return os.WriteFile(w.o.report, b, 0o644)
 }

@@ -94,7 +94,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 func (s *store) serve(r *http.Request, q url.Values, body string) answer {
 	name, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	b := s.buckets[name]
-	if b == nil && !(r.Method == http.MethodPut && key == "") {
+	if b == nil && (r.Method != http.MethodPut || key != "") {
 		return refusal(404, "NoSuchBucket")
 	}
 	if key == "" {

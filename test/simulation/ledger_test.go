@@ -55,7 +55,7 @@ func (h redisHook) run(ctx context.Context, cmds ...redis.Cmder) error {
 		}
 		return err
 	}
-	w.teeth.hear(h.p, ctx, requests, answers)
+	w.teeth.hear(ctx, h.p, requests, answers)
 	var first error
 	for i, c := range cmds {
 		if err := deliver(c, answers[i]); err != nil && first == nil {

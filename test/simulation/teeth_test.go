@@ -60,7 +60,7 @@ func (b *tooth) sharpen(l *lab) *tooth {
 }
 
 // hear changes the answers to a process.
-func (b *tooth) hear(p *process, ctx context.Context, requests [][]any, answers []any) {
+func (b *tooth) hear(ctx context.Context, p *process, requests [][]any, answers []any) {
 	if b == nil || b.answer == nil {
 		return
 	}

@@ -47,10 +47,9 @@ type world struct {
 	stray     []strayCopy
 	faultTill time.Time // when the last fault's effects are over
 
-	trace   []string
-	digest  uint64
-	result  result
-	cancels []context.CancelFunc
+	trace  []string
+	digest uint64
+	result result
 }
 
 // result is what a history came to.

@@ -215,7 +215,8 @@ func (d *demo) migrate(ctx context.Context, clients *traffic.Run) error {
 }
 
 func (d *demo) caughtUp(ctx context.Context) (*status, error) {
-	return d.await(ctx, 10*time.Minute, "the follower to catch up", func(s *status) bool { return s.is("CaughtUp") && s.is("BucketsCopied") })
+	limit := 10*time.Minute + time.Duration(d.seed.Objects)*20*time.Millisecond
+	return d.await(ctx, limit, "the follower to catch up", func(s *status) bool { return s.is("CaughtUp") && s.is("BucketsCopied") })
 }
 
 // switchTo moves the clients to a store. The requests made meanwhile are
