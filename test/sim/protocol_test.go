@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	histories = flag.Int("histories", 150, "how many histories to play")
+	histories = flag.Int("histories", 60, "how many histories to play")
 	seed      = flag.Uint64("seed", 0, "play only this seed")
 )
 
