@@ -159,7 +159,9 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	clients, err := traffic.Start(context.WithoutCancel(ctx), traffic.Config{
 		Endpoint: proxy, Buckets: d.seed.BucketNames(), Seeded: d.seed.Plan(), Rate: d.rate, Seed: 1, Timeout: 30 * time.Second,
-		AllowBroken: d.killWith != "", // what a killed proxy was at gets no answer
+		// What a killed proxy was at gets no answer; the switch waits for uploads
+		// that nobody ends.
+		AllowBroken: d.killWith != "", AbortStrays: d.killWith != "",
 	})
 	if err != nil {
 		return err
