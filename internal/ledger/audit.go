@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 )
 
@@ -209,15 +208,7 @@ func (l *Ledger) AdvanceAudit(ctx context.Context, session string, r *AuditRange
 	if err != nil {
 		return err
 	}
-	switch a := strs(v); a[0] {
-	case "FULL":
-		return ErrQueueFull
-	case "LOST":
-		return ErrTaskLost
-	default:
-		r.Cursor, r.End = cursor, a[1]
-		return nil
-	}
+	return r.advanced(v, cursor)
 }
 
 // WantAuditSplit says that a worker lately found no range to compare.
@@ -228,14 +219,7 @@ func (l *Ledger) WantAuditSplit(ctx context.Context) (bool, error) {
 
 // SplitAudit keeps (Cursor, mid] and makes (mid, End] a range of its own.
 func (l *Ledger) SplitAudit(ctx context.Context, session string, r *AuditRange, mid string) error {
-	if mid <= r.Start() || r.End != "" && mid >= r.End {
-		return fmt.Errorf("split at %q lies outside of (%q, %q)", mid, r.Start(), r.End)
-	}
-	if err := l.task(ctx, auditSplitScript, session, r.ID, mid); err != nil {
-		return err
-	}
-	r.End = mid
-	return nil
+	return l.split(ctx, auditSplitScript, session, &r.Range, mid)
 }
 
 // ReleaseAuditRange gives a range back; its cursor stays. The problem is shown

@@ -192,7 +192,12 @@ func (l *Ledger) Advance(ctx context.Context, session string, r *Range, cursor s
 	if err != nil {
 		return err
 	}
-	switch a := strs(v); a[0] {
+	return r.advanced(v, cursor)
+}
+
+// advanced takes over what a script that moves a range's cursor has answered.
+func (r *Range) advanced(answer any, cursor string) error {
+	switch a := strs(answer); a[0] {
 	case "FULL":
 		return ErrQueueFull
 	case "LOST":
@@ -211,10 +216,14 @@ func (l *Ledger) WantSplit(ctx context.Context) (bool, error) {
 
 // Split keeps (Cursor, mid] and makes (mid, End] a range of its own.
 func (l *Ledger) Split(ctx context.Context, session string, r *Range, mid string) error {
+	return l.split(ctx, splitScript, session, r, mid)
+}
+
+func (l *Ledger) split(ctx context.Context, by *script, session string, r *Range, mid string) error {
 	if mid <= r.Start() || r.End != "" && mid >= r.End {
 		return fmt.Errorf("split at %q lies outside of (%q, %q)", mid, r.Start(), r.End)
 	}
-	if err := l.task(ctx, splitScript, session, r.ID, mid); err != nil {
+	if err := l.task(ctx, by, session, r.ID, mid); err != nil {
 		return err
 	}
 	r.End = mid

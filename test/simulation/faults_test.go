@@ -65,6 +65,14 @@ func (w *world) faultManager(verb string, f fault) {
 			time.Sleep(min(f.span, 20*time.Second))
 			m.start()
 		}
+	default:
+		w.disturb(p, verb, f)
+	}
+}
+
+// disturb keeps a process from running, or from reaching somebody, for a while.
+func (w *world) disturb(p *process, verb string, f fault) {
+	switch verb {
 	case "stop":
 		p.stop()
 		time.Sleep(f.span)
@@ -109,13 +117,7 @@ func (w *world) faultNode(verb, kind string, f fault) {
 			time.Sleep(f.span / 4)
 			w.restart(n)
 		}
-	case "stop":
-		p.stop()
-		time.Sleep(f.span)
-		p.resume()
-	case "cut":
-		w.setCut(p, f.to, true)
-		time.Sleep(f.span)
-		w.setCut(p, f.to, false)
+	default:
+		w.disturb(p, verb, f)
 	}
 }

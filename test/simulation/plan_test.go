@@ -141,7 +141,7 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []swit
 }
 
 // The kinds of faults. "lose" and "flush" take from Redis what it had
-// acknowledged, which is told of and not hidden: they are drawn with -loss only.
+// acknowledged; they are not drawn yet.
 var faultKinds = []string{"crashProxy", "crashWorker", "crashManager", "stopProxy", "stopWorker", "stopManager", "endProxy", "endWorker",
 	"cutProxy", "cutWorker", "cutManager", "redisDown", "redisRefuses", "storeDown", "crashProxy", "crashWorker", "stopProxy", "stopWorker"}
 
