@@ -136,7 +136,9 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		h.unrecorded = m.o.Unrecorded()
 	}
 	h.adopts = m.o.Adopts && h.unrecorded == 0
-	bctx, cancel := context.WithTimeout(ctx, max(4*m.o.Interval, time.Second))
+	// A heartbeat that is given up may still arrive, after Leave even, and register
+	// a session that holds up barriers until it is buried: the end of ctx waits.
+	bctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(4*m.o.Interval, time.Second))
 	defer cancel()
 	a, err := m.l.heartbeat(bctx, id, h)
 	if errors.Is(err, ErrFenced) {
