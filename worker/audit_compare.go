@@ -247,7 +247,7 @@ func (w *Worker) sameMetadata(ctx context.Context, from, to *store, bucket, key 
 		var tags [2]properties
 		for i, s := range []*store{from, to} {
 			err := readTags(ctx, s, s.bucket(bucket), key, &tags[i])
-			if err != nil && !isCode(err, "NoSuchTagSet", "NoSuchTagSetError") {
+			if err != nil && !noTags(err) {
 				return nil, err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -252,5 +253,33 @@ func (k *copying) completeUpload(ctx context.Context, p properties, upload strin
 		return k.writeFailed(ctx, f, p.etag, err)
 	}
 	k.compareETag(p.etag, out.ETag)
+	return k.keepTags(ctx, f, p)
+}
+
+// keepTags puts the tags into place that some stores, Ceph among them, drop from
+// an upload. It is a part of the final write: f still stands.
+func (k *copying) keepTags(ctx context.Context, f *final, p properties) error {
+	if p.tagging == nil {
+		return nil
+	}
+	out, err := k.to.api.GetObjectTagging(f.ctx, &awss3.GetObjectTaggingInput{Bucket: &k.dst, Key: &k.key})
+	if err != nil && !noTags(err) {
+		return k.to.wrap("read tags", err)
+	}
+	if err == nil && encodeTags(out.TagSet) == *p.tagging {
+		return nil
+	}
+	want, err := url.ParseQuery(*p.tagging)
+	if err != nil {
+		return err
+	}
+	in := &awss3.PutObjectTaggingInput{Bucket: &k.dst, Key: &k.key, Tagging: &types.Tagging{}}
+	for name := range want {
+		in.Tagging.TagSet = append(in.Tagging.TagSet, types.Tag{Key: aws.String(name), Value: aws.String(want.Get(name))})
+	}
+	k.fenced = false // no store makes it depend on the ETag
+	if _, err := k.to.api.PutObjectTagging(f.ctx, in, once); err != nil {
+		return k.writeFailed(ctx, f, "", err)
+	}
 	return nil
 }

@@ -39,7 +39,7 @@ type properties struct {
 	expires                                           string
 	metadata                                          map[string]string
 	storageClass                                      types.StorageClass
-	tagging                                           *string
+	tagging                                           *string // as x-amz-tagging; nil: none
 	acl                                               types.ObjectCannedACL
 	redirect                                          *string
 	lockMode                                          types.ObjectLockMode
@@ -149,15 +149,23 @@ func readTags(ctx context.Context, from *store, bucket, key string, p *propertie
 	if err != nil {
 		return from.wrap("read tags", err)
 	}
-	q := url.Values{}
-	for _, t := range out.TagSet {
-		q.Set(aws.ToString(t.Key), aws.ToString(t.Value))
-	}
-	if len(q) > 0 {
-		// Stores differ on whether + is a space in this header; %20 always is.
-		p.tagging = aws.String(strings.ReplaceAll(q.Encode(), "+", "%20"))
+	if len(out.TagSet) > 0 {
+		p.tagging = aws.String(encodeTags(out.TagSet))
 	}
 	return nil
+}
+
+// noTags reports an error by which some stores say that an object has no tags.
+func noTags(err error) bool { return isCode(err, "NoSuchTagSet", "NoSuchTagSetError") }
+
+// encodeTags writes tags as x-amz-tagging does, sorted.
+func encodeTags(tags []types.Tag) string {
+	q := url.Values{}
+	for _, t := range tags {
+		q.Set(aws.ToString(t.Key), aws.ToString(t.Value))
+	}
+	// Stores differ on whether + is a space in this header; %20 always is.
+	return strings.ReplaceAll(q.Encode(), "+", "%20")
 }
 
 const (

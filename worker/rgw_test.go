@@ -70,6 +70,10 @@ func TestStoresOfDifferentMakeHoldTheSame(t *testing.T) {
 			}
 			l.seed(ledger.Source, b, "streamed", []byte(strings.Repeat("s", 2<<20)))
 			l.upload(ledger.Source, b, "parts", 5<<20, 5<<20, 1<<20)
+			tags := &types.Tagging{TagSet: []types.Tag{{Key: aws.String("a b"), Value: aws.String("c+d/e")}, {Key: aws.String("n"), Value: aws.String("1")}}}
+			if _, err := l.stores[ledger.Source].S3.PutObjectTagging(t.Context(), &awss3.PutObjectTaggingInput{Bucket: &b, Key: aws.String("parts"), Tagging: tags}); err != nil {
+				t.Fatal(err)
+			}
 			l.start(nil)
 			l.copyAll(b)
 			l.compare(b)
