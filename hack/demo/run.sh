@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # run.sh [FLAGS of trafficctl demo]: a live migration between two real S3 servers, with clients
-# that check every answer, a switch, and a report. On Kubernetes when our own node is built
-# (DEMO=local says no to that); else the same manifest with `crossfade local`, on any Debian machine.
+# that check every answer, a switch, and a report. On Kubernetes when one is at hand: KUBECONFIG, kind,
+# or our own node if it is built (DEMO=local says no to that); else the same manifest with
+# `crossfade local`, on any Debian machine.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 cd "$ROOT"
+if [ "${DEMO:-}" != local ] && { [ -n "${KUBECONFIG:-}" ] || [[ $(kubectl config current-context 2>/dev/null) == kind-* ]]; }; then
+  exec hack/demo/cluster.sh "$@"
+fi
 if [ "${DEMO:-}" != local ] && [ "$(id -u)" = 0 ] && [ -x "$BIN/kube/kubelet" ]; then
   exec hack/demo/kube.sh "$@"
 fi

@@ -36,7 +36,7 @@ type platform interface {
 // demo is a whole migration with everything that it takes.
 type demo struct {
 	root, work, host string
-	kube             bool
+	kube, forward    bool
 	back             bool
 	killWith         string
 	seed             seed.Config
@@ -63,6 +63,7 @@ report. Exits with 1 when anything was wrong. Ends all that it started.`,
 	fs := cmd.Flags()
 	fs.StringVar(&d.root, "root", ".", "the checkout")
 	fs.BoolVar(&d.kube, "kube", false, "on the Kubernetes that KUBECONFIG names; run it where pods and Services can be reached")
+	fs.BoolVar(&d.forward, "forward", false, "with --kube: reach the proxies with kubectl port-forward")
 	fs.StringVar(&d.host, "host", "127.0.0.1", "address that the two stores listen on; pods must reach it")
 	fs.StringVar(&d.work, "work", "", "directory for everything written (default: a temporary one)")
 	fs.BoolVar(&d.keep, "keep", false, "keep that directory")

@@ -45,6 +45,12 @@ func (p *kubePlatform) start(ctx context.Context) (lab.Endpoint, error) {
 	if _, err := p.await(ctx, 3*time.Minute, "the proxies", func(s *status) bool { return s.Proxy.Address != "" && s.Proxy.Ready > 0 }); err != nil {
 		return proxy, err
 	}
+	if p.forward {
+		if proxy.URL, err = p.portForward(ctx); err != nil {
+			return proxy, err
+		}
+		return proxy, p.awaitProxy(ctx, proxy)
+	}
 	// The address in the status is a name that pods can resolve; we need its IP.
 	out, err := p.kubectl(ctx, nil, "get", "service", "-l", ours("proxy"), "-o", "jsonpath={.items[0].spec.clusterIP}:{.items[0].spec.ports[0].port}")
 	if err != nil {
@@ -52,6 +58,26 @@ func (p *kubePlatform) start(ctx context.Context) (lab.Endpoint, error) {
 	}
 	proxy.URL = "http://" + string(out)
 	return proxy, p.awaitProxy(ctx, proxy)
+}
+
+// portForward makes the proxies' Service reachable on this machine, until the
+// demo ends, and returns its URL.
+func (p *kubePlatform) portForward(ctx context.Context) (string, error) {
+	service, err := p.kubectl(ctx, nil, "get", "service", "-l", ours("proxy"), "-o", "jsonpath={.items[0].metadata.name}:{.items[0].spec.ports[0].port}")
+	if err != nil {
+		return "", err
+	}
+	name, port, _ := strings.Cut(string(service), ":")
+	listen, err := lab.FreePort("127.0.0.1")
+	if err != nil {
+		return "", err
+	}
+	process, err := lab.Start(p.work, "port-forward", nil, p.tool("kubectl"), "--namespace", demoNamespace, "port-forward", "service/"+name, fmt.Sprintf("%d:%s", listen, port))
+	if err != nil {
+		return "", err
+	}
+	p.stops = append(p.stops, func() { process.Stop(5 * time.Second) })
+	return fmt.Sprintf("http://127.0.0.1:%d", listen), nil
 }
 
 // ours selects what belongs to the migration's component.
@@ -206,16 +232,18 @@ func (p *kubePlatform) kubectl(ctx context.Context, stdin []byte, args ...string
 	return p.command(ctx, stdin, "kubectl", append([]string{"--namespace", demoNamespace}, args...)...)
 }
 
-// command runs a tool of the checkout, or of the PATH.
-func (p *kubePlatform) command(ctx context.Context, stdin []byte, name string, args ...string) ([]byte, error) {
-	path := name
+// tool is the path of a tool of the checkout, or of the PATH.
+func (p *kubePlatform) tool(name string) string {
 	for _, dir := range []string{"bin/kube", "bin"} {
 		if found, err := exec.LookPath(filepath.Join(p.root, dir, name)); err == nil {
-			path = found
-			break
+			return found
 		}
 	}
-	cmd := exec.CommandContext(ctx, path, args...)
+	return name
+}
+
+func (p *kubePlatform) command(ctx context.Context, stdin []byte, name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, p.tool(name), args...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
