@@ -66,6 +66,10 @@ conformance: ## others' S3 suites and real clients, directly and through the pro
 conformance-short: ## a part of that
 	hack/conformance.sh -short
 
+.PHONY: bench-proxy
+bench-proxy: ## what the proxy costs beside nginx and the store itself (BENCH="--quick": a minute)
+	hack/bench-proxy.sh $${BENCH:-}
+
 ##@ Change
 .PHONY: generate
 generate: ## deep copy functions

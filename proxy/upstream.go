@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"sync/atomic"
 	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -20,6 +21,9 @@ type upstream struct {
 	rewriter  *s3.Rewriter
 	signer    *s3.Signer
 	trailers  func() bool
+
+	invitationWait time.Duration
+	uninvitedUntil atomic.Int64 // Unix nanoseconds
 }
 
 func newUpstream(s Store) (*upstream, error) {
@@ -29,7 +33,7 @@ func newUpstream(s Store) (*upstream, error) {
 	if s.Trailers == nil {
 		s.Trailers = func() bool { return false }
 	}
-	u := &upstream{transport: s.Transport, signer: s3.NewSigner(s.Endpoint), trailers: s.Trailers}
+	u := &upstream{transport: s.Transport, signer: s3.NewSigner(s.Endpoint), trailers: s.Trailers, invitationWait: invitationWait}
 	var err error
 	if u.rewriter, err = s3.NewRewriter(s.Endpoint); err != nil {
 		return nil, err
@@ -89,7 +93,13 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 		cancel(errStalled)
 	})
 
-	out := q.r.Clone(ctx)
+	var invited *invitation
+	traced := ctx
+	if u.expects(q.r, c.body) {
+		invited = &invitation{}
+		traced = invited.watch(ctx)
+	}
+	out := q.r.Clone(traced)
 	out.RequestURI, out.Body, out.GetBody, out.ContentLength = "", http.NoBody, nil, 0
 	out.TransferEncoding, out.Trailer, out.Close = nil, nil, false
 	if c.method != "" {
@@ -111,8 +121,7 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	for _, name := range connectionHeaders(q.r.Header) {
 		out.Header.Del(name)
 	}
-	if c.body == nil || c.body.length == 0 || c.body.n > 0 {
-		// With nothing to wait for, or a body that the client has sent already.
+	if invited == nil {
 		out.Header.Del("Expect")
 	}
 	if out.Header.Get("User-Agent") == "" {
@@ -127,6 +136,9 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 		watch.stop()
 		cancel(nil)
 		return nil, errors.Join(errNotSent, err)
+	}
+	if invited != nil && out.Header.Get("Expect") != "" {
+		invited.guard(out, u.invitationWait)
 	}
 	switch {
 	case c.plain:
@@ -146,10 +158,17 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 			err = cause
 		}
 		cancel(nil)
+		if errors.Is(err, errNotInvited) {
+			u.uninvitedUntil.Store(time.Now().Add(uninvitedFor).UnixNano())
+			return q.send(base, store, c)
+		}
 		if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
 			err = errors.Join(errNotSent, err)
 		}
 		return nil, err
+	}
+	if invited != nil {
+		invited.answered.Store(true)
 	}
 	watch.set(q.p.cfg.IdleTimeout)
 	resp.Body = &responseBody{rc: resp.Body, watch: watch, idle: q.p.cfg.IdleTimeout, cancel: cancel}

@@ -159,7 +159,7 @@ const drainGrace = 90 * time.Second
 
 func proxyCommand(log func() logr.Logger) *cobra.Command {
 	var f roleFlags
-	var listen, stateDir string
+	var listen, stateDir, profiles string
 	cmd := &cobra.Command{Use: "proxy", Short: "Serve S3 clients and record their writes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, secrets, err := f.load()
@@ -180,11 +180,19 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runProxy(cmd.Context(), p, clientServer(listen, p.Handler(), secure), metricsServer(f.metrics, reg, p.Healthz(), p.Readyz()))
+			g, ctx := errgroup.WithContext(cmd.Context())
+			if profiles != "" {
+				g.Go(func() error { return servePprof(ctx, profiles) })
+			}
+			g.Go(func() error {
+				return runProxy(ctx, p, clientServer(listen, p.Handler(), secure), metricsServer(f.metrics, reg, p.Healthz(), p.Readyz()))
+			})
+			return g.Wait()
 		}}
 	f.add(cmd.Flags())
 	cmd.Flags().StringVar(&listen, "listen", ":8080", "address for S3 clients")
 	cmd.Flags().StringVar(&stateDir, "state-dir", "/var/lib/crossfade", "directory of the journal; it should outlive the process")
+	cmd.Flags().StringVar(&profiles, "pprof", "", "loopback address of CPU profiles, for debugging; left out: none")
 	return cmd
 }
 

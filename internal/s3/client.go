@@ -69,7 +69,9 @@ func NewClient(e Endpoint) (*Client, error) {
 		DisableLogOutputChecksumValidationSkipped: true,
 		DisableMultiRegionAccessPoints:            true,
 		DisableS3ExpressSessionAuth:               aws.Bool(true),
-		APIOptions:                                []func(*middleware.Stack) error{adjustPayload},
+		// net/http sends the body after a refusal too, which Ceph takes for the next request.
+		ContinueHeaderThresholdBytes: -1,
+		APIOptions:                   []func(*middleware.Stack) error{adjustPayload},
 	})
 	return &Client{S3: client, Endpoint: e, HTTP: httpClient}, nil
 }

@@ -157,8 +157,13 @@ func (w *world) redisNet(rnd *rand.Rand) *fault {
 
 // redisDown makes Redis itself go away, or misbehave.
 func (w *world) redisDown(name string, lasts time.Duration, on func(ctx context.Context) (func(), error)) *fault {
-	return &fault{window: window{Kind: name, On: "redis", store: none}, takes: []string{"ledger"}, lasts: lasts, rest: 4 * time.Second, on: on}
+	return &fault{window: window{Kind: name, On: "redis", store: none}, takes: []string{"ledger"}, lasts: lasts, rest: regain, on: on}
 }
+
+// regain is how long Redis is left alone after a fault of its own: one that is
+// restarted over and over before anybody could find out whether it lost
+// something is never believed again.
+const regain = 12 * time.Second
 
 func (w *world) pick(rnd *rand.Rand, role string) *process {
 	var of []*process
@@ -293,7 +298,7 @@ var kinds = []kind{
 	}},
 	{"redis out of memory", 3, heavy, false, redisCommand("redis out of memory", 4*time.Second,
 		[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"})},
-	{"redis script flush", 2, light, false, redisCommand("redis script flush", 0, []any{"SCRIPT", "FLUSH"}, nil)},
+	{"redis script flush", 2, heavy, false, redisCommand("redis script flush", 0, []any{"SCRIPT", "FLUSH"}, nil)},
 	{"redis clients killed", 2, heavy, false, redisCommand("redis clients killed", 0, []any{"CLIENT", "KILL", "TYPE", "normal"}, nil)},
 	{"redis writes paused", 2, heavy, false, redisCommand("redis writes paused", 4*time.Second, []any{"CLIENT", "PAUSE", "3000", "WRITE"}, []any{"CLIENT", "UNPAUSE"})},
 	{"redis clock ahead", 2, heavy, false, skewed("redis clock ahead", 500*time.Millisecond, 6*time.Second)},
