@@ -149,7 +149,7 @@ func (r *Reconciler) listInstances(ctx context.Context, s *scope) error {
 
 func actionOf(reason string) string {
 	switch reason {
-	case v1alpha1.EventSwitchPreparing, v1alpha1.EventSwitchCancelled, v1alpha1.EventSwitchCalledOff, v1alpha1.EventSwitchStarted,
+	case v1alpha1.EventSwitchPreparing, v1alpha1.EventSwitchCancelled, v1alpha1.EventSwitchPostponed, v1alpha1.EventSwitchCalledOff, v1alpha1.EventSwitchStarted,
 		v1alpha1.EventSwitchReversed, v1alpha1.EventSwitchDone:
 		return v1alpha1.ActionSwitch
 	case v1alpha1.EventStarted, v1alpha1.EventRetryingFailed, v1alpha1.EventListBucketsFailed:

@@ -97,7 +97,7 @@ func (w *Worker) auditRange(ctx context.Context, session string, r ledger.Route,
 		if err := a.advance(ctx, !more); err != nil || !more {
 			return err
 		}
-		if now, ok := w.member.Route(); !ok || !now.Run || now.State != ledger.Steady || now.Main != r.Main {
+		if now, ok := w.member.Route(); !ok || !goesOn(now, rng.AuditTask) || now.Main != r.Main {
 			return errPaused
 		}
 		if time.Since(lastSplit) >= splitEvery {
@@ -107,6 +107,11 @@ func (w *Worker) auditRange(ctx context.Context, session string, r ledger.Route,
 			}
 		}
 	}
+}
+
+// goesOn reports whether a route lets an audit go on.
+func goesOn(r ledger.Route, t ledger.AuditTask) bool {
+	return r.Run && (r.State == ledger.Steady || t.Switch && r.State == ledger.Switched)
 }
 
 // buckets looks whether there is anything to list. A bucket that main lacks is

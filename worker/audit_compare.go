@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
@@ -127,8 +128,9 @@ func (s *store) head(ctx context.Context, bucket, key string) (*properties, erro
 	}
 	o, err := s.api.HeadObject(ctx, in)
 	if err == nil {
+		now, _ := awsmiddleware.GetServerTime(o.ResultMetadata)
 		return &properties{
-			size: aws.ToInt64(o.ContentLength), etag: aws.ToString(o.ETag), modified: aws.ToTime(o.LastModified),
+			now: now, size: aws.ToInt64(o.ContentLength), etag: aws.ToString(o.ETag), modified: aws.ToTime(o.LastModified),
 			cacheControl: o.CacheControl, contentDisposition: o.ContentDisposition, contentEncoding: contentEncoding(o.ContentEncoding),
 			contentLanguage: o.ContentLanguage, contentType: o.ContentType, expires: aws.ToString(o.ExpiresString), metadata: o.Metadata,
 			checksums: checksums{kind: o.ChecksumType, crc32: o.ChecksumCRC32, crc32c: o.ChecksumCRC32C,

@@ -110,6 +110,10 @@ func (w *Worker) proxiesQuiet(ctx context.Context) (bool, error) {
 }
 
 func (j *judging) group(take, work context.Context, items []ledger.Suspect) error {
+	items, err := j.afterLoss(take, work, items)
+	if err != nil || len(items) == 0 {
+		return err
+	}
 	keys := make([]string, len(items))
 	for i, it := range items {
 		keys[i] = it.Key
@@ -159,11 +163,10 @@ func (j *judging) count(f func(*ledger.AuditCounts)) {
 // busy deals with a key that the event path owns. One that clients never leave
 // alone is made dirty: whatever its follower holds is copied over.
 func (j *judging) busy(ctx context.Context, it ledger.Suspect) {
-	repairing := it.Note != "" && it.Note != unlisted
 	switch {
 	case time.Since(it.Since) < j.cfg.AuditPatience:
 		j.keep(it)
-	case repairing: // it counts as not repaired
+	case j.tries(it) > 0: // it counts as not repaired
 	default:
 		err := j.led.Record(ctx, ledger.Change{Object: ledger.Object{Bucket: j.s.Bucket, Key: it.Key}, Store: j.main})
 		if err != nil {
@@ -186,10 +189,7 @@ func (j *judging) end(ctx context.Context, c ledger.Claim, repair bool) bool {
 func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
 	from, to := j.stores[c.From], j.stores[c.To]
 	f, err := j.look(ctx, from, to, j.s.Bucket, it.Key, j.s.Mode)
-	tried := 0
-	if it.Note != unlisted && it.Note != "" {
-		tried = 1 + strings.Count(it.Note, "+")
-	}
+	tried := j.tries(it)
 	if err != nil {
 		j.end(ctx, c, false)
 		if transient(err) || ctx.Err() != nil || time.Since(it.Since) < j.cfg.AuditPatience {

@@ -33,6 +33,7 @@ type properties struct {
 	size     int64
 	etag     string
 	modified time.Time
+	now      time.Time // by the store's clock, when it answered; zero: it did not say
 
 	cacheControl, contentDisposition, contentEncoding *string
 	contentLanguage, contentType                      *string

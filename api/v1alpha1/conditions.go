@@ -134,6 +134,8 @@ const (
 	EventStarted = "Started"
 	// EventSwitchPreparing: the switch began; processes learn to look objects up.
 	EventSwitchPreparing = "SwitchPreparing"
+	// EventSwitchPostponed: something happened before traffic moved that an audit must heal first.
+	EventSwitchPostponed = "SwitchPostponed"
 	// EventSwitchCancelled: the switch was taken back before traffic moved.
 	EventSwitchCancelled = "SwitchCancelled"
 	// EventSwitchCalledOff: the switch was called off by itself.

@@ -38,6 +38,8 @@ type AuditSpec struct {
 	// Foreign is the time before which nothing on the target is ours: what main
 	// lacks and is older there is reported, and never deleted.
 	Foreign time.Time
+	// Switch says that a switch under way waits for it, so that it goes on meanwhile.
+	Switch  bool
 	Buckets []string
 }
 
@@ -89,7 +91,7 @@ type Difference struct {
 // AuditTask is what a worker must know of the audit that its task belongs to.
 type AuditTask struct {
 	Audit, Mode               string
-	Repair                    bool
+	Repair, Switch            bool
 	Began, Explained, Foreign time.Time
 }
 
@@ -118,7 +120,7 @@ type Suspects struct {
 // StartAudit begins an audit. Another one that goes on is dropped; the same one
 // is left alone.
 func (l *Ledger) StartAudit(ctx context.Context, a AuditSpec) error {
-	args := []any{a.ID, a.Mode, flag(a.Repair), a.Trigger, a.Since, unixMilli(a.Explained), unixMilli(a.Foreign)}
+	args := []any{a.ID, a.Mode, flag(a.Repair), a.Trigger, a.Since, unixMilli(a.Explained), unixMilli(a.Foreign), flag(a.Switch)}
 	for _, b := range a.Buckets {
 		args = append(args, b)
 	}
@@ -141,7 +143,7 @@ func (l *Ledger) Audit(ctx context.Context) (Audit, bool, error) {
 	}
 	a := Audit{
 		AuditSpec: AuditSpec{ID: h["id"], Mode: h["mode"], Repair: h["repair"] == "1", Trigger: h["trigger"], Since: h["since"],
-			Explained: millis(number(h["explained"])), Foreign: millis(number(h["foreign"]))},
+			Explained: millis(number(h["explained"])), Foreign: millis(number(h["foreign"])), Switch: h["switch"] == "1"},
 		AuditCounts: AuditCounts{Compared: number(h["compared"]), Missing: number(h["missing"]), Extra: number(h["extra"]),
 			Different: number(h["different"]), Repaired: number(h["repaired"]), Bypassed: number(h["bypassed"]),
 			Deferred: number(h["deferred"]), NotKept: number(h["notkept"])},
@@ -186,12 +188,12 @@ func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id strin
 		return "", t, nil, ErrFenced
 	}
 	t = AuditTask{Audit: a[2], Mode: a[3], Repair: a[4] == "1", Began: millis(number(a[5])),
-		Explained: millis(number(a[6])), Foreign: millis(number(a[7]))}
-	return a[1], t, a[8:], nil
+		Explained: millis(number(a[6])), Foreign: millis(number(a[7])), Switch: a[8] == "1"}
+	return a[1], t, a[9:], nil
 }
 
 // ClaimAuditRange takes a part of the listings to compare, or ErrNoWork: also
-// while a switch is under way.
+// while a switch is under way that does not wait for the audit.
 func (l *Ledger) ClaimAuditRange(ctx context.Context, session string) (AuditRange, error) {
 	id, t, p, err := l.claimAudit(ctx, session, "a")
 	if err != nil {

@@ -81,7 +81,7 @@ func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 		return nil
 	}
 	spec := ledger.AuditSpec{ID: rand.Text()[:12], Mode: req.Mode, Repair: req.Repair, Trigger: req.Trigger,
-		Foreign: out.State.StartedAt, Buckets: names}
+		Foreign: out.State.StartedAt, Switch: f.route.State == ledger.Switched, Buckets: names}
 	if n := len(f.unclean); n > 0 {
 		spec.Since, spec.Explained = f.unclean[n-1].Reason, f.unclean[n-1].At
 	}
@@ -151,9 +151,12 @@ func auditPercent(a ledger.Audit, buckets []ledger.BucketState) int32 {
 // auditDue says why an audit should begin now, or "".
 func (e *Engine) auditDue(f facts, st AuditState) string {
 	req := f.in.Spec.Audit
-	if f.route.State != ledger.Steady || !f.route.Run || !f.route.Sync || !allCopied(f) || len(recovering(f)) > 0 ||
+	if f.route.State == ledger.Preparing || !f.route.Run || !f.route.Sync || !allCopied(f) || len(recovering(f)) > 0 || len(lateWrites(f)) > 0 ||
 		!f.in.Stores[ledger.Source].Reachable || !f.in.Stores[ledger.Target].Reachable {
 		return ""
+	}
+	if f.route.State == ledger.Switched {
+		return auditHolds(f, st, e.Now())
 	}
 	if req.Trigger != "" && req.Trigger != st.Trigger {
 		return "spec.audit.trigger asks for it"
@@ -177,17 +180,33 @@ func (e *Engine) auditDue(f facts, st AuditState) string {
 	return ""
 }
 
+// auditHolds says why a switch that is under way waits for an audit which nobody
+// makes yet, or "". Without one it would wait for a human.
+func auditHolds(f facts, st AuditState, now time.Time) string {
+	why := uncleanSince(f, f.out.State.SwitchStartedAt)
+	switch {
+	case why == "" || st.running() && st.Switch:
+		return ""
+	case st.running() || !f.unclean[len(f.unclean)-1].At.Before(st.Began),
+		st.Result == ledger.AuditFailed && now.Sub(st.Finished) >= auditRetry:
+		return why
+	case f.in.Spec.Audit.Trigger != "" && f.in.Spec.Audit.Trigger != st.Trigger:
+		return "spec.audit.trigger asks for it"
+	}
+	return ""
+}
+
 // allCopied says that the first copy is over, so that what is missing is missing.
 // What failed for good is told by another guard.
 func allCopied(f facts) bool {
-	if f.route.Main != ledger.Source {
+	if f.route.Main != ledger.Source || f.route.State == ledger.Switched {
 		return true
 	}
 	copied, failed := countBuckets(f.buckets)
 	return f.listed && copied+failed == len(f.buckets) && len(unburied(f)) == 0
 }
 
-// auditBuckets names the buckets to compare. After the switch, the source is
+// auditBuckets names the buckets to compare. Since a switch has begun, the source is
 // asked as well: a ledger that was lost since then knows of no bucket.
 func (e *Engine) auditBuckets(ctx context.Context, f facts) ([]string, error) {
 	var out []string
@@ -196,7 +215,7 @@ func (e *Engine) auditBuckets(ctx context.Context, f facts) ([]string, error) {
 			out = append(out, b.Name)
 		}
 	}
-	if f.route.Main != ledger.Source {
+	if f.route.Main != ledger.Source || f.route.State == ledger.Switched {
 		more := f.in.Spec.Buckets
 		if more == nil {
 			var err error

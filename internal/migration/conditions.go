@@ -79,7 +79,7 @@ func ledgerConditions(f facts) []Condition {
 	if w := recovering(f); len(w) > 0 && len(f.unclean) == 0 {
 		return []Condition{
 			cond(CondLedgerHealthy, false, "Checking", sentence(w[0])),
-			unknown(CondAudited, "NotVerified", "No audit has run: audits come with a later version."),
+			unknown(CondAudited, "NotVerified", "It is being found out whether Redis lost anything."),
 		}
 	}
 	if n := len(f.unclean); n > 0 {

@@ -90,7 +90,7 @@ var guards = []struct {
 		return ""
 	}},
 	{GuardSessions, func(f facts, _ SwitchRequest) string {
-		return strings.Join(recovering(f), "; ")
+		return strings.Join(append(recovering(f), lateWrites(f)...), "; ")
 	}},
 	{GuardCopied, func(f facts, _ SwitchRequest) string {
 		if f.route.Main != ledger.Source {

@@ -56,7 +56,7 @@ func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
 			if !wait {
 				err = l.MoveLoss(ctx, x, ledger.Lost, flip, len(ended) > 0)
 			}
-		case x.State == ledger.Lost && len(f.unclean) == 0:
+		case x.State == ledger.Lost && len(f.unclean) == 0 && landing(*f, x) <= 0:
 			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, false)
 		}
 		if err != nil {
@@ -138,6 +138,39 @@ func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []strin
 	return missing, ended
 }
 
+// landing is how long something may still land that was sent by a process which
+// a loss has made the ledger forget.
+func landing(f facts, x ledger.Loss) time.Duration {
+	if x.State == ledger.Suspected {
+		return 0
+	}
+	return forgotten - f.stats.Now.Sub(x.At)
+}
+
+// lateWrites says what neither a switch nor an audit may come before.
+func lateWrites(f facts) []string {
+	for _, x := range f.losses {
+		if left := landing(f, x); left > 0 {
+			return []string{fmt.Sprintf("what processes sent that Redis has forgotten, another %s", left.Round(time.Second))}
+		}
+	}
+	return nil
+}
+
+// uncleanSince is why the stores may differ since a switch began; "" when they
+// do not, or somebody has said so.
+func uncleanSince(f facts, since time.Time) string {
+	if f.in.Spec.Switch != nil && f.in.Spec.Switch.Overrides[GuardAuditClean] {
+		return ""
+	}
+	for _, u := range f.unclean {
+		if u.At.After(since) {
+			return u.Reason
+		}
+	}
+	return ""
+}
+
 // recovering says what is still being found out after a loss.
 func recovering(f facts) []string {
 	for _, x := range f.losses {
@@ -153,18 +186,9 @@ func recovering(f facts) []string {
 
 // unhealed says what keeps a switch that is under way since a time from going on.
 func unhealed(f facts, since time.Time) []string {
-	w := recovering(f)
-	for _, x := range f.losses {
-		if left := forgotten - f.stats.Now.Sub(x.At); x.State != ledger.Suspected && left > 0 {
-			w = append(w, fmt.Sprintf("what processes sent that Redis has forgotten, another %s", left.Round(time.Second)))
-			break
-		}
-	}
-	for _, u := range f.unclean {
-		if u.At.After(since) && (f.in.Spec.Switch == nil || !f.in.Spec.Switch.Overrides[GuardAuditClean]) {
-			w = append(w, "an audit, or somebody to compare the stores and to override AuditClean: "+u.Reason)
-			break
-		}
+	w := append(recovering(f), lateWrites(f)...)
+	if why := uncleanSince(f, since); why != "" {
+		w = append(w, "an audit, or somebody to compare the stores and to override AuditClean: "+why)
 	}
 	return w
 }

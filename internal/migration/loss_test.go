@@ -48,9 +48,27 @@ func (w *world) settle() {
 	}
 }
 
+// pass lets time pass with everybody alive.
+func (w *world) pass(d time.Duration) {
+	w.t.Helper()
+	for ; d > 0; d -= 5 * time.Second {
+		w.now = w.now.Add(5 * time.Second)
+		for _, m := range w.mem {
+			_, _ = m.Beat(w.ctx)
+		}
+		w.step()
+	}
+}
+
 func (w *world) to(phase string) {
 	w.t.Helper()
 	w.caughtUp()
+	w.onTo(phase)
+}
+
+// onTo goes on from where everything is copied.
+func (w *world) onTo(phase string) {
+	w.t.Helper()
 	if phase == "Steady" {
 		return
 	}
@@ -93,6 +111,9 @@ func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *test
 				lose(w)()
 				w.settle()
 				r := w.out.State.Route
+				if before.State == ledger.Preparing {
+					before.State = ledger.Steady // the switch is postponed
+				}
 				if r.Main != before.Main || r.State != before.State || r.Epoch < before.Epoch {
 					t.Fatalf("route %+v, before %+v", r, before)
 				}
@@ -207,5 +228,72 @@ func TestRouteIsKeptBeforeTheLedgerHearsOfIt(t *testing.T) {
 				t.Fatalf("an older main came back: %+v", r)
 			}
 		})
+	}
+}
+
+func TestLossDuringASwitchIsHealedByAnAuditAndTheSwitchIsDone(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.onTo("SwitchStarted")
+	w.rdb.FlushAll(w.ctx)
+	w.rdb.ScriptFlush(w.ctx)
+	w.settle()
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	if w.out.State.Audit.running() {
+		t.Fatal("an audit began while something may still land that the ledger has forgotten")
+	}
+	w.pass(forgotten)
+	if a := w.out.State.Audit; !a.running() || !a.Switch {
+		t.Fatalf("%+v", a)
+	}
+	w.is(CondSwitched, false, "Draining")
+	w.compare(ledger.AuditCounts{Different: 1, Repaired: 1})
+	w.settle()
+	w.is(CondLedgerHealthy, true, "Healthy")
+	w.is(CondAudited, true, "Verified")
+	for range 3 {
+		w.dangling(0)
+		w.beat()
+		w.step()
+	}
+	if w.out.Phase != SwitchDone {
+		t.Errorf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+}
+
+func TestLossBeforeTrafficMovesPostponesTheSwitchUntilAnAuditHasHealedIt(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.onTo("Preparing")
+	w.rdb.FlushAll(w.ctx)
+	w.rdb.ScriptFlush(w.ctx)
+	w.settle()
+	if r := w.out.State.Route; r.State != ledger.Steady || r.Main != ledger.Source || r.Hold {
+		t.Fatalf("%+v", r)
+	}
+	w.is(CondSwitched, false, "WaitingForGuards")
+}
+
+func TestNobodysWordShortensTheWaitForWhatALossHasForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.to("Steady")
+	w.rdb.FlushAll(w.ctx)
+	w.rdb.ScriptFlush(w.ctx)
+	w.settle()
+	w.copyAll()
+	w.pass(20 * time.Second)
+	w.ask(ledger.Target).Overrides = map[Guard]bool{GuardAuditClean: true}
+	w.settle()
+	if r := w.out.State.Route; r.State != ledger.Steady {
+		t.Fatalf("a switch began: %+v", r)
+	}
+	if c := w.cond(CondSwitchReady); !strings.Contains(c.Message, "has forgotten") {
+		t.Errorf("%+v", c)
+	}
+	w.pass(forgotten)
+	if r := w.out.State.Route; r.State == ledger.Steady {
+		t.Errorf("%+v", w.cond(CondSwitchReady))
 	}
 }

@@ -55,6 +55,13 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 		out.Events = append(out.Events, Event{Reason: "SwitchCancelled", Message: "The switch was taken back before traffic moved."})
 		return e.setRoute(ctx, f, r)
 	}
+	if why := uncleanSince(*f, st.PreparingSince); why != "" && len(recovering(*f)) == 0 {
+		// An audit takes its time. Until it is over nothing is gained by looking every
+		// object up, or holding writes; the guards see to it that it comes first.
+		r.State, r.Hold = ledger.Steady, false
+		out.Events = append(out.Events, Event{Warning: true, Reason: "SwitchPostponed", Message: "The stores must be compared before traffic moves: " + sentence(why)})
+		return e.setRoute(ctx, f, r)
+	}
 	out.WaitingFor = append(waiting(*f, r.Epoch), unhealed(*f, st.PreparingSince)...)
 	if r.Hold {
 		if f.stats.Dirty > 0 || f.stats.Intents[r.Main] > 0 {

@@ -15,7 +15,7 @@ if ARGV[3] == '1' then
     local r = load(bucket, key)
     if r.c == session then
       r.c, r.ct, r.l = '', '', ''
-      touch(r)
+      redo(r)
       save(r)
       enqueue(r, NOW)
     end

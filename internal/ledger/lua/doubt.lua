@@ -7,7 +7,7 @@ if redis.call('HEXISTS', P .. 'i:' .. session, id) == 1 then
   return 1
 end
 local r = load(ARGV[5], ARGV[6])
-touch(r)
+redo(r)
 save(r)
 enqueue(r, NOW)
 return 0

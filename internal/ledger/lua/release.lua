@@ -4,7 +4,7 @@
 local r = load(ARGV[4], ARGV[5])
 if r.c ~= ARGV[2] or r.ct ~= ARGV[3] then return 0 end
 local mode = ARGV[6]
-if r.s == r.t then touch(r) end
+if r.s == r.t then redo(r) end
 if mode == 'hold' then
   save(r)
   return 1

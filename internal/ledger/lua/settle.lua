@@ -22,7 +22,7 @@ if mine then
 end
 -- The follower's content is not known to be what the ledger says.
 local overrun = (LOSS ~= '' and route[3] == 'Switched') or not unlocked and (r.n ~= from or r['i' .. to] > 0)
-touch(r)
+redo(r)
 save(r)
 enqueue(r, NOW)
 return overrun and 'OVERRUN' or 'LOST'
