@@ -15,8 +15,8 @@ const (
 	// ConditionBucketsCopied: everything that the source held at the start is
 	// on the target.
 	ConditionBucketsCopied = "BucketsCopied"
-	// ConditionCaughtUp: the follower is behind main by no more than
-	// spec.switch.maxLag and maxDirty.
+	// ConditionCaughtUp: the follower holds all but what clients just wrote: at
+	// most 1,000 objects, none of them older than 15 s.
 	ConditionCaughtUp = "CaughtUp"
 	// ConditionAudited: an audit found the stores equal, and nothing has
 	// happened since that could have gone unrecorded.
