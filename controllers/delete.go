@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
+	"github.com/crossfade-io/crossfade/internal/migration"
 )
 
 // delete ends a migration: proxies and workers first, because they write to the
@@ -39,7 +40,7 @@ func (r *Reconciler) delete(ctx context.Context, s *scope) (gone bool, err error
 	}
 	if why != "" {
 		why = fmt.Sprintf("%s To delete all the same, and leave what is where it is, annotate the Migration with %s=true.",
-			sentence(why), v1alpha1.AnnotationForceDelete)
+			migration.Sentence(why), v1alpha1.AnnotationForceDelete)
 		if !forced {
 			s.held = why
 			if !meta.IsStatusConditionTrue(s.old.Status.Conditions, v1alpha1.ConditionStalled) {

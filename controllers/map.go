@@ -125,8 +125,11 @@ func microTime(t time.Time) *metav1.MicroTime {
 	return &metav1.MicroTime{Time: t.Truncate(time.Microsecond)}
 }
 
-// setReport puts what the phase engine saw into status.
+// setReport puts what the phase engine saw into status, if it saw anything.
 func setReport(st *v1alpha1.MigrationStatus, to *v1alpha1.Switch, out *migration.Output) {
+	if out.Phase == "" {
+		return
+	}
 	st.Phase = v1alpha1.Phase(out.Phase)
 	st.Progress = progressOf(out.Progress)
 	st.Lag = &v1alpha1.Lag{Objects: out.Dirty, Age: metav1.Duration{Duration: truncate(out.Lag)}}
@@ -217,17 +220,6 @@ func clip(s string, size int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if r := []rune(s); len(r) > size {
 		return string(r[:size])
-	}
-	return s
-}
-
-func sentence(s string) string {
-	if s == "" {
-		return s
-	}
-	s = strings.ToUpper(s[:1]) + s[1:]
-	if !strings.HasSuffix(s, ".") {
-		s += "."
 	}
 	return s
 }

@@ -53,6 +53,18 @@ func TestALedgerAtRestIsNotWrittenAtEachStep(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotKnownStaysAsItWas(t *testing.T) {
+	var st v1alpha1.MigrationStatus
+	out := &migration.Output{Phase: migration.CatchingUp, Progress: migration.Progress{Percent: 100}, Dirty: 3}
+	setState(&st, out.State)
+	setReport(&st, nil, out)
+	want := st.DeepCopy()
+	setReport(&st, nil, &migration.Output{})
+	if d := cmp.Diff(want, &st); d != "" {
+		t.Errorf("an outage of Redis changes what status tells:\n%s", d)
+	}
+}
+
 func TestReportFitsTheBoundsOfTheAPI(t *testing.T) {
 	long := strings.Repeat("é", 3000)
 	out := &migration.Output{

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -19,9 +20,7 @@ import (
 func (s *scope) setStatus(now time.Time) {
 	st := &s.m.Status
 	st.ObservedGeneration = s.m.Generation
-	if st.Phase == "" {
-		st.Phase = v1alpha1.PhasePending
-	}
+	st.Phase = cmp.Or(st.Phase, v1alpha1.PhasePending)
 	if s.out != nil {
 		setState(st, s.out.State)
 		setReport(st, s.m.Spec.Switch, s.out)

@@ -163,8 +163,8 @@ func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
 			return err
 		}
 		unsupported, err := w.copySettings(f.ctx, from, to, bucket)
-		if len(unsupported) > 0 {
-			w.log.Info("bucket changed; not all of its configuration could be copied", "bucket", bucket, "unsupported", unsupported)
+		if err == nil && to.id == ledger.Target {
+			err = w.led.ReportBucket(ctx, bucket, unsupported)
 		}
 		return err
 	}

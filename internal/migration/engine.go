@@ -39,7 +39,6 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 	out := Output{State: in.State, Next: 2 * time.Second}
 	st := &out.State
 	out.Conditions = storeConditions(in)
-	out.Phase = phaseOf(in.State.Route, false, !in.State.StartedAt.IsZero())
 
 	f := facts{in: in, out: &out}
 	var err error
@@ -47,11 +46,11 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 		if !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, ledger.ErrNoRoute) {
 			return out, err
 		}
-		reason, msg := "Unreachable", "Redis does not answer: clients are served, changes are not copied. "+err.Error()
-		if errors.Is(err, ledger.ErrNoRoute) {
-			reason, msg = "Waiting", "The ledger is set up once both stores are reachable."
+		if !errors.Is(err, ledger.ErrNoRoute) {
+			return unavailable(out, err)
 		}
-		out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, reason, msg))
+		out.Phase = Pending
+		out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Waiting", "The ledger is set up once both stores are reachable."))
 		return out, nil
 	}
 	if err := e.read(ctx, &f, &out); err != nil {
@@ -73,7 +72,10 @@ func unavailable(out Output, err error) (Output, error) {
 	if !errors.Is(err, ledger.ErrUnavailable) {
 		return out, err
 	}
-	out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Unreachable", "Redis does not answer: "+err.Error()))
+	out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Unreachable", ledgerProblem(err, out.State.Route.State)))
+	for _, typ := range []string{CondCaughtUp, CondSwitchReady} {
+		out.Conditions = append(out.Conditions, unknown(typ, "Unreachable", "Not known while Redis does not answer."))
+	}
 	return out, nil
 }
 
