@@ -29,10 +29,10 @@ const (
 func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 	out := migration.State{RetryFailed: st.RetriedFailed}
 	if r := st.Route; r != nil {
-		out.Route = routeOf(r)
+		out.Route = config.RouteOf(r)
 	}
 	if r := st.PendingRoute; r != nil {
-		out.Pending = routeOf(r)
+		out.Pending = config.RouteOf(r)
 	}
 	if st.StartedAt != nil {
 		out.StartedAt = st.StartedAt.Time
@@ -52,13 +52,6 @@ func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 		}
 	}
 	return out
-}
-
-func routeOf(r *v1alpha1.Route) ledger.Route {
-	return ledger.Route{
-		Epoch: r.Epoch, Main: config.StoreOf(r.Main), State: ledger.RouteState(r.State),
-		Hold: r.Hold, Sync: r.Sync, Uploads: config.StoreOf(r.Uploads), Run: r.Run,
-	}
 }
 
 func apiRoute(r ledger.Route) *v1alpha1.Route {

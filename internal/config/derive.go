@@ -203,6 +203,14 @@ func StoreOf(s v1alpha1.StoreName) ledger.Store {
 	return ledger.Target
 }
 
+// RouteOf is the ledger's form of a route in a status.
+func RouteOf(r *v1alpha1.Route) ledger.Route {
+	return ledger.Route{
+		Epoch: r.Epoch, Main: StoreOf(r.Main), State: ledger.RouteState(r.State),
+		Hold: r.Hold, Sync: r.Sync, Uploads: StoreOf(r.Uploads), Run: r.Run,
+	}
+}
+
 // AbortUploadsAfter returns how long past a switch dangling uploads are
 // aborted; false when they are waited for.
 func AbortUploadsAfter(s *v1alpha1.MigrationSpec) (time.Duration, bool) {
