@@ -54,6 +54,8 @@ func copyConditions(f facts) []Condition {
 	switch {
 	case all:
 		c = cond(CondBucketsCopied, true, "Copied", "Every bucket was copied.")
+	case f.unlisted != "" && !f.listed:
+		c = cond(CondBucketsCopied, false, "ListBucketsFailed", Sentence(f.unlisted)+" Name them in spec.buckets, or let the source's keys list them.")
 	case failed > 0:
 		c = cond(CondBucketsCopied, false, "BucketsFailed", "Some buckets could not be copied: see status.progress.failures, mend the cause and change spec.retryFailed.")
 	case f.in.Spec.Paused:
@@ -80,7 +82,10 @@ func ledgerConditions(f facts) []Condition {
 	if n := len(f.unclean); n > 0 {
 		c = cond(CondLedgerHealthy, false, "UncleanEvent", "The ledger may have missed changes: "+f.unclean[n-1].Reason+". An audit heals that, see condition Audited.")
 	} else if w := recovering(f); len(w) > 0 {
-		c = cond(CondLedgerHealthy, false, "Checking", Sentence(w[0]))
+		return []Condition{
+			cond(CondLedgerHealthy, false, "Checking", Sentence(w[0])),
+			unknown(CondAudited, "Checking", "Not known while it is being looked whether Redis lost anything."),
+		}
 	}
 	return []Condition{c, auditCondition(f)}
 }

@@ -19,7 +19,9 @@ type Engine struct {
 	Now         func() time.Time
 
 	rates rates
-	quiet struct {
+	// unlisted is why the source's buckets could not be listed, as was told last.
+	unlisted string
+	quiet    struct {
 		epoch int64
 		since time.Time
 	}
@@ -242,8 +244,14 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 		names := f.in.Spec.Buckets
 		if names == nil {
 			var err error
-			if names, err = e.ListBuckets(ctx); err != nil {
-				out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: err.Error()})
+			names, err = e.ListBuckets(ctx)
+			if f.unlisted = ""; err != nil {
+				f.unlisted = err.Error()
+			}
+			if err != nil && e.unlisted != f.unlisted {
+				out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: Sentence(f.unlisted)})
+			}
+			if e.unlisted = f.unlisted; err != nil {
 				return nil
 			}
 		}

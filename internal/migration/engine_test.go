@@ -467,6 +467,31 @@ func TestAConditionDoesNotFlapWithPortNumbers(t *testing.T) {
 	}
 }
 
+func TestBucketsThatCannotBeListedAreToldOnce(t *testing.T) {
+	w := newWorld(t)
+	list := w.e.ListBuckets
+	w.e.ListBuckets = func(context.Context) ([]string, error) {
+		return nil, errors.New("the source's buckets cannot be listed: AccessDenied")
+	}
+	w.step()
+	w.join(ledger.RoleProxy, "p")
+	w.join(ledger.RoleWorker, "w")
+	w.beat()
+	for range 5 {
+		w.step()
+	}
+	w.is(CondBucketsCopied, false, "ListBucketsFailed")
+	if msg := w.cond(CondBucketsCopied).Message; msg != "The source's buckets cannot be listed: AccessDenied. Name them in spec.buckets, or let the source's keys list them." {
+		t.Error(msg)
+	}
+	if n := len(slices.DeleteFunc(slices.Clone(w.seen), func(r string) bool { return r != "ListBucketsFailed" })); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	w.e.ListBuckets = list
+	w.step()
+	w.is(CondBucketsCopied, false, "Copying")
+}
+
 func TestUnknownBucketsAreNotCopiedBuckets(t *testing.T) {
 	w := newWorld(t)
 	w.caughtUp()

@@ -155,8 +155,8 @@ func recovering(f facts) []string {
 func unhealed(f facts, since time.Time) []string {
 	w := recovering(f)
 	for _, x := range f.losses {
-		if left := forgotten - f.stats.Now.Sub(x.At); x.State != ledger.Suspected && left > 0 {
-			w = append(w, fmt.Sprintf("what processes sent that Redis has forgotten, another %s", left.Round(time.Second)))
+		if x.State != ledger.Suspected && f.stats.Now.Sub(x.At) < forgotten {
+			w = append(w, fmt.Sprintf("what processes sent that Redis has forgotten, for at most %s", forgotten))
 			break
 		}
 	}

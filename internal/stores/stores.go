@@ -203,7 +203,7 @@ func (s *Stores) ListBuckets(ctx context.Context) ([]string, error) {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("list the source's buckets: %w", err)
+			return nil, errors.New("the source's buckets cannot be listed: " + strings.TrimSuffix(cause(err), "."))
 		}
 		for _, b := range page.Buckets {
 			if b.Name != nil && !strings.HasPrefix(*b.Name, s3.ProbePrefix) {
