@@ -502,7 +502,7 @@ func TestUnknownBucketsAreNotCopiedBuckets(t *testing.T) {
 	w.step()
 	w.beat()
 	w.step()
-	w.is(CondBucketsCopied, false, "Copying")
+	w.is(CondBucketsCopied, false, "ListBucketsFailed")
 	if w.out.Phase != Copying {
 		t.Fatal(w.out.Phase)
 	}
