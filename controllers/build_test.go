@@ -146,7 +146,7 @@ func podsOf(b blueprint) map[string]string {
 	out := map[string]string{}
 	for _, obj := range b.all() {
 		if d, ok := obj.(*appsv1.Deployment); ok {
-			out[d.Labels[labelComponent]] = d.Spec.Template.Annotations[annotationConfig]
+			out[d.Labels[labelComponent]] = fingerprint(d.Spec.Template)
 		}
 	}
 	return out

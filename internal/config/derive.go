@@ -136,7 +136,7 @@ func TargetNames(m *v1alpha1.Migration) map[string]string {
 // first use. A nil spec is an error: somebody must run one.
 func OpenRedis(r *v1alpha1.Redis, secrets Secrets) (redis.UniversalClient, error) {
 	if r == nil || len(r.Addresses) == 0 {
-		return nil, errors.New("spec.redis: no address")
+		return nil, errors.New("spec.redis is left out: name the Redis that keeps the ledger")
 	}
 	o := &redis.UniversalOptions{
 		Addrs:           slices.Clone(r.Addresses),
