@@ -84,9 +84,16 @@ func manifest(m *v1alpha1.Migration) string {
 	return string(out)
 }
 
-// s3Secrets are the Secrets with S3 keys that the roles need.
-func s3Secrets(m *v1alpha1.Migration) []string {
+// storeSecrets are the Secrets with the stores' own keys, which every role needs.
+func storeSecrets(m *v1alpha1.Migration) []string {
 	out := []string{m.Spec.Source.CredentialsRef.Name, m.Spec.Target.CredentialsRef.Name}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// s3Secrets are those, and the clients', which are the proxies' business alone.
+func s3Secrets(m *v1alpha1.Migration) []string {
+	out := storeSecrets(m)
 	for _, c := range m.Spec.Proxy.Clients {
 		out = append(out, c.SecretName)
 		for _, ref := range []*v1alpha1.SecretReference{c.SourceCredentialsRef, c.TargetCredentialsRef} {
@@ -106,7 +113,11 @@ func (b blueprint) configVolume(component string) corev1.Volume {
 		LocalObjectReference: corev1.LocalObjectReference{Name: childName(b.m, componentConfig)},
 		Items:                []corev1.KeyToPath{{Key: manifestFile, Path: manifestFile}},
 	}}}
-	for _, name := range s3Secrets(b.m) {
+	secrets := storeSecrets(b.m)
+	if component == componentProxy {
+		secrets = s3Secrets(b.m)
+	}
+	for _, name := range secrets {
 		sources = append(sources,
 			secretFiles(name, false, s3.AccessKeyIDFile, s3.SecretAccessKeyFile),
 			secretFiles(name, true, s3.SessionTokenFile,

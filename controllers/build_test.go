@@ -60,7 +60,12 @@ func TestChildrenMatchTheGoldenFiles(t *testing.T) {
   redis: {addresses: ["r1:26379", "r2:26379"], mode: Sentinel, masterName: main, credentialsRef: {name: my-redis}}
   proxy:
     autoscaling: {minReplicas: 3, maxReplicas: 9}
-    clients: [{secretName: app-a}, {secretName: app-b}]
+    clients: [{secretName: app-a, sourceCredentialsRef: {name: old-a}, targetCredentialsRef: {name: new-a}}, {secretName: app-b}]
+    anonymous: Forward
+    signatureV2: true
+    regions: ["*"]
+    domains: [s3.example.com]
+    tls: {secretName: certificate}
     service: {type: LoadBalancer, port: 9000}
     resources: {requests: {cpu: "2"}}
   worker: {replicas: 5, concurrency: 64, limits: {bytesPerSecond: 200Mi, requestsPerSecond: 500}}
@@ -141,7 +146,7 @@ func podsOf(b blueprint) map[string]string {
 	out := map[string]string{}
 	for _, obj := range b.all() {
 		if d, ok := obj.(*appsv1.Deployment); ok {
-			out[d.Labels[labelComponent]] = d.Spec.Template.Annotations[annotationConfig]
+			out[d.Labels[labelComponent]] = fingerprint(d.Spec.Template)
 		}
 	}
 	return out

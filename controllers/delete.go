@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
+	"github.com/crossfade-io/crossfade/internal/migration"
 )
 
 // delete ends a migration: proxies and workers first, because they write to the
@@ -39,7 +41,7 @@ func (r *Reconciler) delete(ctx context.Context, s *scope) (gone bool, err error
 	}
 	if why != "" {
 		why = fmt.Sprintf("%s To delete all the same, and leave what is where it is, annotate the Migration with %s=true.",
-			sentence(why), v1alpha1.AnnotationForceDelete)
+			migration.Sentence(why), v1alpha1.AnnotationForceDelete)
 		if !forced {
 			s.held = why
 			if !meta.IsStatusConditionTrue(s.old.Status.Conditions, v1alpha1.ConditionStalled) {
@@ -59,8 +61,9 @@ func (r *Reconciler) delete(ctx context.Context, s *scope) (gone bool, err error
 	}
 	if openErr != nil && !forced && s.m.Spec.Redis != nil && route != nil {
 		// A Redis of the user's would keep the keys for ever.
-		return true, fmt.Errorf("delete the ledger's keys (or annotate the Migration with %s=true to leave them): %w",
-			v1alpha1.AnnotationForceDelete, openErr)
+		return true, &stallError{v1alpha1.ReasonLedgerKeysLeft, fmt.Sprintf(
+			"Deletion waits: the ledger's keys cannot be deleted from Redis (%s). Mend that, or annotate the Migration with %s=true to leave them there.",
+			strings.TrimSuffix(migration.Cause(openErr), "."), v1alpha1.AnnotationForceDelete)}
 	}
 	r.send(s)
 	controllerutil.RemoveFinalizer(s.m, v1alpha1.Finalizer)

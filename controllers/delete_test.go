@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/onsi/gomega"
@@ -108,4 +109,23 @@ func TestALostSecretDoesNotHideAHalfDoneSwitch(t *testing.T) {
 	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
 	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True DataOnOneStore"))
 	w.Consistently(w.gone).Should(gomega.BeFalse())
+}
+
+func TestDeletionThatCannotCleanTheUsersRedisSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.secret("my-redis", "password")
+	m := w.startWith(func(m *v1alpha1.Migration) {
+		m.Spec.Redis = &v1alpha1.Redis{Addresses: []string{"r:6379"}, CredentialsRef: &v1alpha1.SecretReference{Name: "my-redis"}}
+	})
+	w.steady()
+	w.e.set(func(e *fakeEngine) { e.stuck = errors.New("connection refused") })
+	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
+	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True LedgerKeysLeft"))
+	if msg := meta.FindStatusCondition(w.read().Status.Conditions, "Stalled").Message; msg !=
+		"Deletion waits: the ledger's keys cannot be deleted from Redis (connection refused). Mend that, or annotate the Migration with crossfade.io/force-delete=true to leave them there." {
+		t.Error(msg)
+	}
+	w.Consistently(w.gone).Should(gomega.BeFalse())
+	w.Expect(w.patch(`{"metadata":{"annotations":{"crossfade.io/force-delete":"true"}}}`)).To(gomega.Succeed())
+	w.Eventually(w.gone).Should(gomega.BeTrue())
 }

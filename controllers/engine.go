@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -34,19 +35,7 @@ type OpenFunc func(m *v1alpha1.Migration, secrets config.Secrets, now func() tim
 
 // Open is the OpenFunc for the real thing.
 func Open(m *v1alpha1.Migration, secrets config.Secrets, now func() time.Time) (*Backend, error) {
-	endpoints, err := config.Stores(m, secrets)
-	if err != nil {
-		return nil, err
-	}
-	o := stores.Options{Endpoints: endpoints, Now: now, Known: knownCapabilities(m)}
-	if len(m.Spec.Buckets) > 0 {
-		b := m.Spec.Buckets[0]
-		o.Bucket = [2]string{b.Name, b.Name}
-		if b.TargetName != "" {
-			o.Bucket[ledger.Target] = b.TargetName
-		}
-	}
-	both, err := stores.New(o)
+	both, err := OpenStores(m, secrets, now)
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +55,29 @@ func Open(m *v1alpha1.Migration, secrets config.Secrets, now func() time.Time) (
 	}, nil
 }
 
+// OpenStores opens a migration's two stores, to be looked at.
+func OpenStores(m *v1alpha1.Migration, secrets config.Secrets, now func() time.Time) (*stores.Stores, error) {
+	endpoints, err := config.Stores(m, secrets)
+	if err != nil {
+		return nil, err
+	}
+	o := stores.Options{Endpoints: endpoints, Now: now, Known: knownCapabilities(m)}
+	if len(m.Spec.Buckets) > 0 {
+		b := m.Spec.Buckets[0]
+		o.Bucket = [2]string{b.Name, cmp.Or(b.TargetName, b.Name)}
+	}
+	return stores.New(o)
+}
+
 // knownCapabilities spares stores another probe after a restart.
 func knownCapabilities(m *v1alpha1.Migration) (out [2]map[string]string) {
 	if m.Status.Stores == nil {
 		return out
 	}
 	for i, s := range []v1alpha1.StoreStatus{m.Status.Stores.Source, m.Status.Stores.Target} {
+		if s.Endpoint != [2]string{m.Spec.Source.Endpoint, m.Spec.Target.Endpoint}[i] {
+			continue // those of another store
+		}
 		for name, c := range s.Capabilities {
 			if out[i] == nil {
 				out[i] = map[string]string{}

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
@@ -19,6 +20,7 @@ func KeepState(st *v1alpha1.MigrationStatus, s migration.State) { setState(st, s
 func ReportLocal(m *v1alpha1.Migration, out *migration.Output, looks [2]stores.Look, address string, now time.Time) {
 	s := &scope{m: m, out: out, looks: looks, local: true}
 	st := &m.Status
+	st.Phase = cmp.Or(st.Phase, v1alpha1.PhasePending)
 	setState(st, out.State)
 	setReport(st, m.Spec.Switch, out)
 	s.setStores()

@@ -29,10 +29,10 @@ const (
 func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 	out := migration.State{RetryFailed: st.RetriedFailed}
 	if r := st.Route; r != nil {
-		out.Route = routeOf(r)
+		out.Route = config.RouteOf(r)
 	}
 	if r := st.PendingRoute; r != nil {
-		out.Pending = routeOf(r)
+		out.Pending = config.RouteOf(r)
 	}
 	if st.StartedAt != nil {
 		out.StartedAt = st.StartedAt.Time
@@ -52,13 +52,6 @@ func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 		}
 	}
 	return out
-}
-
-func routeOf(r *v1alpha1.Route) ledger.Route {
-	return ledger.Route{
-		Epoch: r.Epoch, Main: config.StoreOf(r.Main), State: ledger.RouteState(r.State),
-		Hold: r.Hold, Sync: r.Sync, Uploads: config.StoreOf(r.Uploads), Run: r.Run,
-	}
 }
 
 func apiRoute(r ledger.Route) *v1alpha1.Route {
@@ -125,8 +118,11 @@ func microTime(t time.Time) *metav1.MicroTime {
 	return &metav1.MicroTime{Time: t.Truncate(time.Microsecond)}
 }
 
-// setReport puts what the phase engine saw into status.
+// setReport puts what the phase engine saw into status, if it saw anything.
 func setReport(st *v1alpha1.MigrationStatus, to *v1alpha1.Switch, out *migration.Output) {
+	if out.Phase == "" {
+		return
+	}
 	st.Phase = v1alpha1.Phase(out.Phase)
 	st.Progress = progressOf(out.Progress)
 	st.Lag = &v1alpha1.Lag{Objects: out.Dirty, Age: metav1.Duration{Duration: truncate(out.Lag)}}
@@ -217,17 +213,6 @@ func clip(s string, size int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if r := []rune(s); len(r) > size {
 		return string(r[:size])
-	}
-	return s
-}
-
-func sentence(s string) string {
-	if s == "" {
-		return s
-	}
-	s = strings.ToUpper(s[:1]) + s[1:]
-	if !strings.HasSuffix(s, ".") {
-		s += "."
 	}
 	return s
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -53,6 +55,37 @@ func TestALedgerAtRestIsNotWrittenAtEachStep(t *testing.T) {
 	}
 }
 
+func TestAnotherStoreIsNotTakenForTheOldOne(t *testing.T) {
+	m := load(t, sample)
+	s := &scope{m: m}
+	s.looks[ledger.Target].Capabilities = map[string]string{"acl": "Yes"}
+	s.setStores()
+	if got := knownCapabilities(m)[ledger.Target]["acl"]; got != "Yes" {
+		t.Errorf("acl is %q", got)
+	}
+	m.Spec.Target.Endpoint = "http://other:9000"
+	if got := knownCapabilities(m)[ledger.Target]; got != nil {
+		t.Errorf("another store is said to have %v", got)
+	}
+	s.looks[ledger.Target].Capabilities = nil // it does not answer
+	s.setStores()
+	if got := m.Status.Stores.Target.Capabilities; got != nil {
+		t.Errorf("status tells %v of another store", got)
+	}
+}
+
+func TestWhatIsNotKnownStaysAsItWas(t *testing.T) {
+	var st v1alpha1.MigrationStatus
+	out := &migration.Output{Phase: migration.CatchingUp, Progress: migration.Progress{Percent: 100}, Dirty: 3}
+	setState(&st, out.State)
+	setReport(&st, nil, out)
+	want := st.DeepCopy()
+	setReport(&st, nil, &migration.Output{})
+	if d := cmp.Diff(want, &st); d != "" {
+		t.Errorf("an outage of Redis changes what status tells:\n%s", d)
+	}
+}
+
 func TestReportFitsTheBoundsOfTheAPI(t *testing.T) {
 	long := strings.Repeat("é", 3000)
 	out := &migration.Output{
@@ -83,5 +116,41 @@ func TestReportFitsTheBoundsOfTheAPI(t *testing.T) {
 	}
 	if d := cmp.Diff(&v1alpha1.Sessions{Proxies: 1, Workers: 1, Behind: []string{"worker w"}}, st.Sessions); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestALedgerThatIsJustSetUpIsNoNews(t *testing.T) {
+	healthy := func(status metav1.ConditionStatus, reason string) v1alpha1.MigrationStatus {
+		return v1alpha1.MigrationStatus{Conditions: []metav1.Condition{{Type: "LedgerHealthy", Status: status, Reason: reason, Message: "why"}}}
+	}
+	started := healthy("True", "Healthy")
+	started.Route = &v1alpha1.Route{Epoch: 1}
+	for name, c := range map[string]struct {
+		redis    *v1alpha1.Redis
+		was, is  v1alpha1.MigrationStatus
+		wantNews int
+	}{
+		"our Redis starts":      {is: healthy("False", "Unreachable")},
+		"our Redis has started": {was: healthy("False", "Unreachable"), is: started},
+		"stores come first":     {redis: &v1alpha1.Redis{}, is: healthy("False", "Waiting")},
+		"the user's is away":    {redis: &v1alpha1.Redis{}, is: healthy("False", "Unreachable"), wantNews: 1},
+		"it goes away":          {was: started, is: healthy("False", "Unreachable"), wantNews: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := load(t, sample)
+			m.Spec.Redis = c.redis
+			s := &scope{m: m, old: m.DeepCopy()}
+			s.old.Status, m.Status = c.was, c.is
+			s.setConditions(time.Now())
+			for _, typ := range v1alpha1.ConditionTypes { // the others are as they were
+				if typ != v1alpha1.ConditionLedgerHealthy {
+					meta.SetStatusCondition(&s.old.Status.Conditions, *meta.FindStatusCondition(m.Status.Conditions, typ))
+				}
+			}
+			s.noteChanges()
+			if len(s.events) != c.wantNews {
+				t.Errorf("%+v", s.events)
+			}
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -81,6 +82,38 @@ func TestRedisPasswordIsMadeOnceAndReachesTheEngine(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// What the Secrets of this test hold is "value of ..."; Redis' password is random.
+func TestNoSecretIsToldAnywhereElse(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.steady()
+	w.serve()
+	w.e.set(func(e *fakeEngine) { e.err = errors.New("trouble") })
+	w.Eventually(logged.String).Should(gomega.ContainSubstring("trouble"))
+	s := &corev1.Secret{}
+	w.Expect(api.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "photos-redis"}, s)).To(gomega.Succeed())
+	told := map[string]string{"the log": logged.String()}
+	for name, list := range map[string]client.ObjectList{
+		"Migrations": &v1alpha1.MigrationList{}, "ConfigMaps": &corev1.ConfigMapList{}, "Services": &corev1.ServiceList{},
+		"Deployments": &appsv1.DeploymentList{}, "StatefulSets": &appsv1.StatefulSetList{}, "events": &eventsv1.EventList{},
+	} {
+		w.Expect(api.List(w.ctx, list, client.InNamespace(w.ns))).To(gomega.Succeed())
+		if meta.LenList(list) == 0 && name != "events" {
+			t.Errorf("no %s", name)
+		}
+		b, err := json.Marshal(list)
+		w.Expect(err).NotTo(gomega.HaveOccurred())
+		told[name] = string(b)
+	}
+	for name, text := range told {
+		for _, secret := range []string{"value of secretAccessKey", "value of accessKeyID", string(s.Data["password"])} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s: holds %q", name, secret)
+			}
+		}
+	}
 }
 
 func TestReadyFollowsTheProxies(t *testing.T) {
@@ -236,6 +269,8 @@ func TestEventsAreSentOnce(t *testing.T) {
 			t.Errorf("sent %d times", n)
 		}
 	}
+	w.e.set(func(e *fakeEngine) { e.events = []migration.Event{{Reason: "Started", Message: "Copying has begun."}} })
+	w.Eventually(w.eventCount("Started", "begun")).Should(gomega.BeNumerically(">", 1), "what happens again is counted")
 }
 
 func TestEngineTroubleIsNotTheUsers(t *testing.T) {

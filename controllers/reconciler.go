@@ -85,7 +85,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 }
 
 // Reconcile looks after one Migration.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Result, err error) {
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s := &scope{key: req.NamespacedName, m: &v1alpha1.Migration{}, log: ctrl.LoggerFrom(ctx)}
 	// Past the cache: the route in status must be the last one written.
 	if err := r.Reader.Get(ctx, req.NamespacedName, s.m); err != nil {
@@ -104,13 +104,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Re
 	}
 	if !s.m.DeletionTimestamp.IsZero() {
 		gone, err := r.delete(ctx, s)
+		if stall := (*stallError)(nil); errors.As(err, &stall) {
+			return r.conclude(ctx, s, err)
+		}
 		if err != nil || gone {
 			return ctrl.Result{RequeueAfter: jitter(s.next)}, err
 		}
 		// Held: the migration goes on until nothing lives on one store alone.
 	}
 
-	stepErr := r.run(ctx, s)
+	return r.conclude(ctx, s, r.run(ctx, s))
+}
+
+// conclude puts what was found out, and the error that ended the steps, into
+// status and events.
+func (r *Reconciler) conclude(ctx context.Context, s *scope, stepErr error) (ctrl.Result, error) {
 	if stall := (*stallError)(nil); errors.As(stepErr, &stall) {
 		s.stall, stepErr = stall, nil
 		s.next = stalledEvery

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -19,9 +20,7 @@ import (
 func (s *scope) setStatus(now time.Time) {
 	st := &s.m.Status
 	st.ObservedGeneration = s.m.Generation
-	if st.Phase == "" {
-		st.Phase = v1alpha1.PhasePending
-	}
+	st.Phase = cmp.Or(st.Phase, v1alpha1.PhasePending)
 	if s.out != nil {
 		setState(st, s.out.State)
 		setReport(st, s.m.Spec.Switch, s.out)
@@ -53,6 +52,9 @@ func (s *scope) setStores() {
 		{&st.Stores.Source, v1alpha1.StoreSource, s.m.Spec.Source, s.looks[ledger.Source]},
 		{&st.Stores.Target, v1alpha1.StoreTarget, s.m.Spec.Target, s.looks[ledger.Target]},
 	} {
+		if x.to.Endpoint != x.spec.Endpoint {
+			x.to.Capabilities = nil
+		}
 		x.to.Role, x.to.Endpoint = v1alpha1.RoleFollower, x.spec.Endpoint
 		if x.name == main {
 			x.to.Role = v1alpha1.RoleMain
@@ -170,6 +172,9 @@ func (s *scope) noteChanges() {
 		v1alpha1.ConditionTargetReachable, v1alpha1.ConditionLedgerHealthy,
 	} {
 		was, is := meta.FindStatusCondition(s.old.Status.Conditions, typ), meta.FindStatusCondition(s.m.Status.Conditions, typ)
+		if typ == v1alpha1.ConditionLedgerHealthy && s.old.Status.Route == nil && (s.m.Spec.Redis == nil || is.Reason == v1alpha1.ReasonWaiting) {
+			continue // our own Redis starts, or the stores are looked at first
+		}
 		if e, ok := changeOf(was, is); ok && s.held == "" {
 			s.events = append(s.events, e)
 		}

@@ -89,7 +89,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 func (r *Reconciler) stepEngine(ctx context.Context, s *scope) error {
 	b, err := r.backend(s)
 	if err != nil {
-		return &stallError{v1alpha1.ReasonInvalidSpec, sentence(err.Error())}
+		return &stallError{v1alpha1.ReasonInvalidSpec, migration.Sentence(err.Error())}
 	}
 	if err := r.listInstances(ctx, s); err != nil {
 		return err

@@ -2,14 +2,17 @@ package controllers
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +24,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/config"
@@ -34,7 +36,26 @@ var (
 	restConfig *rest.Config // nil without an API server
 	api        client.Client
 	engines    = &fakeEngines{m: map[string]*fakeEngine{}}
+	logged     logLines
 )
+
+// logLines are what the manager has logged.
+type logLines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logLines) add(prefix, args string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.WriteString(prefix + " " + args + "\n")
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -61,9 +82,11 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "set up rights:", err)
 		return 1
 	}
+	var done rights
+	done.watch(restricted)
 	mgr, err := NewManager(restricted, Options{
 		Images: Images{Crossfade: "crossfade:test", Redis: "valkey:test"}, Redis: RedisOptions{StorageSize: resource.MustParse("1Gi")},
-		MetricsAddress: "0", ProbeAddress: "0", Open: engines.open, Log: logr.Discard(),
+		MetricsAddress: "0", ProbeAddress: "0", Open: engines.open, Log: funcr.New(logged.add, funcr.Options{Verbosity: 9}),
 	})
 	if err == nil {
 		restConfig = cfg
@@ -73,27 +96,29 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "start manager:", err)
 		return 1
 	}
-	var done sync.WaitGroup
-	done.Go(func() {
+	var running sync.WaitGroup
+	running.Go(func() {
 		if err := mgr.Start(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, "run manager:", err)
 		}
 	})
 	code := m.Run()
 	cancel()
-	done.Wait()
+	running.Wait()
+	if all := flag.Lookup("test.run").Value.String() == ""; all && code == 0 {
+		if unused := done.unused(); len(unused) > 0 {
+			fmt.Fprintln(os.Stderr, "no test needs these of the manager's rights:", unused)
+			return 1
+		}
+	}
 	return code
 }
 
 // withRights is the configuration of a user that may do what the generated role
 // grants, and no more: a right that is missing fails tests.
 func withRights(ctx context.Context, env *envtest.Environment, admin *rest.Config) (*rest.Config, error) {
-	role := &rbacv1.ClusterRole{}
-	b, err := os.ReadFile(filepath.Join("..", "config", "rbac", "role.yaml"))
+	role, err := managerRole()
 	if err != nil {
-		return nil, err
-	}
-	if err := yaml.Unmarshal(b, role); err != nil {
 		return nil, err
 	}
 	c, err := client.New(admin, client.Options{Scheme: Scheme()})
@@ -158,6 +183,7 @@ type fakeEngine struct {
 	err       error
 	stranded  string
 	destroyed bool
+	stuck     error // why the ledger's keys stay
 	reachable bool
 }
 
@@ -187,8 +213,8 @@ func (e *fakeEngine) Stranded(context.Context) (string, error) {
 func (e *fakeEngine) Destroy(context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.destroyed = true
-	return nil
+	e.destroyed = e.stuck == nil
+	return e.stuck
 }
 
 func (e *fakeEngine) set(f func(*fakeEngine)) {
@@ -251,9 +277,15 @@ func (w *world) migration(name string) *v1alpha1.Migration {
 // start creates a migration with its Secrets and waits until it is looked after.
 func (w *world) start() *v1alpha1.Migration {
 	w.t.Helper()
+	return w.startWith(func(*v1alpha1.Migration) {})
+}
+
+func (w *world) startWith(change func(*v1alpha1.Migration)) *v1alpha1.Migration {
+	w.t.Helper()
 	w.secret("old", "accessKeyID", "secretAccessKey")
 	w.secret("new", "accessKeyID", "secretAccessKey")
 	m := w.migration("photos")
+	change(m)
 	w.Expect(api.Create(w.ctx, m)).To(gomega.Succeed())
 	w.Eventually(func() bool { return w.e.get(func(e *fakeEngine) bool { return e.steps > 0 }) }).Should(gomega.BeTrue())
 	return m

@@ -90,7 +90,7 @@ func (w *Worker) copyBucket(ctx context.Context, session string, r ledger.Route,
 }
 
 // errForeignBucket: the name is taken on the follower by another account.
-var errForeignBucket = errors.New("a bucket of this name belongs to somebody else; choose another targetName")
+var errForeignBucket = errors.New("a bucket of this name belongs to somebody else, or the keys lack rights on it: choose another targetName, or grant them")
 
 // createBucket makes the bucket on the follower, or adopts it.
 func (w *Worker) createBucket(ctx context.Context, from, to *store, bucket string) error {
@@ -163,8 +163,8 @@ func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
 			return err
 		}
 		unsupported, err := w.copySettings(f.ctx, from, to, bucket)
-		if len(unsupported) > 0 {
-			w.log.Info("bucket changed; not all of its configuration could be copied", "bucket", bucket, "unsupported", unsupported)
+		if err == nil && to.id == ledger.Target {
+			err = w.led.ReportBucket(ctx, bucket, unsupported)
 		}
 		return err
 	}

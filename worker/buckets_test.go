@@ -76,6 +76,9 @@ func TestBucketConfigurationFollowsAndItsRemovalToo(t *testing.T) {
 	if diff := cmp.Diff([]string{"https://example.com"}, cors.CORSRules[0].AllowedOrigins); diff != "" {
 		t.Error(diff)
 	}
+	if all, err := l.led.Buckets(ctx); err != nil || len(all[0].Unsupported) != 0 {
+		t.Errorf("still reported: %+v, %v", all, err)
+	}
 }
 
 func TestBucketsThatClientsCreateAndDeleteFollow(t *testing.T) {

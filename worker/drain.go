@@ -85,7 +85,7 @@ func (w *Worker) drain(ctx context.Context, r ledger.Route) error {
 		if n > 0 && (oldest.IsZero() || first.Before(oldest)) {
 			oldest = first
 		}
-		if err := w.finishLifecycle(ctx, r, b.Name); err != nil {
+		if err := w.finishLifecycle(ctx, r, b); err != nil {
 			return err
 		}
 	}
@@ -112,17 +112,22 @@ func (w *Worker) leftBefore(ctx context.Context, r ledger.Route) (time.Time, err
 
 // finishLifecycle applies a bucket's rules once per role of main: what clients
 // change afterwards is theirs.
-func (w *Worker) finishLifecycle(ctx context.Context, r ledger.Route, bucket string) error {
-	field := "lifecycle:" + r.Main.String() + ":" + bucket
+func (w *Worker) finishLifecycle(ctx context.Context, r ledger.Route, b ledger.BucketState) error {
+	field := "lifecycle:" + r.Main.String() + ":" + b.Name
 	if done, err := w.led.Meta(ctx, field); err != nil || done != "" {
 		return err
 	}
-	note, err := w.ApplyLifecycle(ctx, bucket)
+	note, err := w.ApplyLifecycle(ctx, b.Name)
 	if err != nil {
 		return err
 	}
 	if note != "" {
-		w.log.Info("lifecycle rules could not be put into place", "bucket", bucket, "cause", note)
+		w.log.Info("lifecycle rules could not be put into place", "bucket", b.Name, "cause", note)
+	}
+	if r.Main == ledger.Target {
+		if err := w.led.ReportBucket(ctx, b.Name, lifecycle.noted(b.Unsupported, note)); err != nil {
+			return err
+		}
 	}
 	return w.led.SetMeta(ctx, field, "done")
 }

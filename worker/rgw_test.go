@@ -147,4 +147,8 @@ func TestConfigurationBetweenTwoBucketsOfRGW(t *testing.T) {
 		out, err := src.GetBucketLifecycleConfiguration(ctx, &awss3.GetBucketLifecycleConfigurationInput{Bucket: &dst})
 		return err == nil && len(out.Rules) == 1 && aws.ToInt32(out.Rules[0].Expiration.Days) == 400
 	})
+	waitFor(t, func() bool {
+		all, err := l.led.Buckets(ctx)
+		return err == nil && len(all) == 1 && len(all[0].Unsupported) == 0
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -29,7 +30,7 @@ type setting struct {
 }
 
 // copySettings copies a bucket's configuration and names what the follower
-// could not take. An error means that the bucket should be tried again.
+// could not take, or not yet. An error means that the bucket should be tried again.
 func (w *Worker) copySettings(ctx context.Context, from, to *store, bucket string) ([]string, error) {
 	var unsupported []string
 	for _, s := range settings {
@@ -37,11 +38,18 @@ func (w *Worker) copySettings(ctx context.Context, from, to *store, bucket strin
 		if err != nil {
 			return nil, err
 		}
-		if note != "" {
-			unsupported = append(unsupported, s.name+": "+note)
-		}
+		unsupported = s.noted(unsupported, note)
 	}
 	return unsupported, nil
+}
+
+// noted is a report with a note on this setting, or without one when it is "".
+func (s setting) noted(report []string, note string) []string {
+	out := slices.DeleteFunc(slices.Clone(report), func(line string) bool { return strings.HasPrefix(line, s.name+": ") })
+	if note != "" {
+		out = append(out, s.name+": "+note)
+	}
+	return out
 }
 
 func (s setting) copy(ctx context.Context, from, to *store, bucket string) (note string, err error) {

@@ -15,8 +15,8 @@ const (
 	// ConditionBucketsCopied: everything that the source held at the start is
 	// on the target.
 	ConditionBucketsCopied = "BucketsCopied"
-	// ConditionCaughtUp: the follower is behind main by no more than
-	// spec.switch.maxLag and maxDirty.
+	// ConditionCaughtUp: the follower holds all but what clients just wrote: at
+	// most 1,000 objects, none of them older than 15 s.
 	ConditionCaughtUp = "CaughtUp"
 	// ConditionAudited: an audit found the stores equal, and nothing has
 	// happened since that could have gone unrecorded.
@@ -61,6 +61,9 @@ const (
 	ReasonNameTaken = "NameTaken"
 	// ReasonDataOnOneStore: deleting now would strand data on one store.
 	ReasonDataOnOneStore = "DataOnOneStore"
+	// ReasonLedgerKeysLeft: the ledger's keys cannot be deleted from the Redis that
+	// spec.redis names.
+	ReasonLedgerKeysLeft = "LedgerKeysLeft"
 )
 
 // Reasons of the other conditions. SwitchReady, when false, has the name of the
@@ -87,6 +90,8 @@ const (
 	ReasonPaused = "Paused"
 	// ReasonCopied: every bucket is copied.
 	ReasonCopied = "Copied"
+	// ReasonListBucketsFailed: the source refused to list its buckets.
+	ReasonListBucketsFailed = "ListBucketsFailed"
 	// ReasonBucketsFailed: buckets failed for good.
 	ReasonBucketsFailed = "BucketsFailed"
 	// ReasonObjectsFailed: objects failed for good.
@@ -121,9 +126,6 @@ const (
 	ReasonCalledOff = "CalledOff"
 	// ReasonSwitched: the target holds everything and serves every client.
 	ReasonSwitched = "Switched"
-	// ReasonInternal: an error that is not the user's keeps the phase engine
-	// from a step; it is tried again.
-	ReasonInternal = "InternalError"
 )
 
 // Event reasons. An event is sent when something changes, not while it lasts.

@@ -8,7 +8,7 @@ import (
 
 // MigrationSpec says what to move and how.
 //
-// +kubebuilder:validation:XValidation:rule="!self.source.endpoint.contains('//') || !self.target.endpoint.contains('//') || self.source.endpoint.lowerAscii().split('/')[2] != self.target.endpoint.lowerAscii().split('/')[2] || self.source.region != self.target.region || (has(self.buckets) && self.buckets.all(b, has(b.targetName) && b.targetName != b.name))",message="spec.source and spec.target are the same store: give spec.target another endpoint, or list spec.buckets and give each one a different targetName"
+// +kubebuilder:validation:XValidation:rule="!self.source.endpoint.contains('//') || !self.target.endpoint.contains('//') || !(self.source.endpoint.lowerAscii().split('/')[2] in [self.target.endpoint.lowerAscii().split('/')[2], self.target.endpoint.lowerAscii().split('/')[2] + (self.target.endpoint.lowerAscii().startsWith('https') ? ':443' : ':80')] || self.source.endpoint.lowerAscii().split('/')[2] + (self.source.endpoint.lowerAscii().startsWith('https') ? ':443' : ':80') == self.target.endpoint.lowerAscii().split('/')[2]) || self.source.region != self.target.region || (has(self.buckets) && self.buckets.all(b, has(b.targetName) && !self.buckets.exists(c, c.name == b.targetName)))",message="spec.source and spec.target are the same store: give spec.target another endpoint, or list spec.buckets and give each one a targetName that is none of their names"
 type MigrationSpec struct {
 	// source is the store that the buckets live on before the migration.
 	// Its endpoint and region cannot change once the migration has started.
@@ -46,10 +46,12 @@ type MigrationSpec struct {
 	Worker Worker `json:"worker,omitempty,omitzero"`
 
 	// versions says which versions of an object in a versioned bucket move:
-	// Latest (the default), or All with their delete markers, in order.
+	// Latest (the default). All, with their delete markers, in order, is
+	// refused: it is not supported yet.
 	// Cannot change once the migration has started.
 	// +optional
 	// +kubebuilder:default=Latest
+	// +kubebuilder:validation:XValidation:rule="self != 'All'",message="All is not supported yet: only the newest version of each object moves; leave versions out, and keep the source's buckets for as long as older versions are needed"
 	Versions VersionsMode `json:"versions,omitempty"`
 
 	// audit configures how the two stores are compared.
@@ -469,7 +471,7 @@ type Switch struct {
 	// maxPause is how long writes may be held in mode PauseWrites; past it the
 	// switch is called off and writes go on to the old store. Default: 30s.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s') && duration(self) <= duration('5m')",message="must be more than 0s and at most 5m, because clients give up on requests held for longer"
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 20 && self.matches('^([0-9]{1,6}([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('5m')",message="must be a duration like 30s or 1m30s, more than 0s and at most 5m, because clients give up on requests held for longer"
 	MaxPause *metav1.Duration `json:"maxPause,omitempty"`
 
 	// reverse keeps the old store in sync after the switch, so that you can go
@@ -487,7 +489,7 @@ type Switch struct {
 	// maxLag is how old the oldest object that still waits to be copied may be
 	// when the switch begins. Default: 1m.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="must be more than 0s"
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 20 && self.matches('^([0-9]{1,6}([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a duration like 30s or 1m30s, and more than 0s"
 	MaxLag *metav1.Duration `json:"maxLag,omitempty"`
 
 	// maxDirty is how many objects may still wait to be copied when the switch
@@ -563,7 +565,7 @@ type DanglingUploads struct {
 	// after is how long past the switch uploads are aborted, with policy
 	// Abort. Default: 1h.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="must not be negative"
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 20 && self.matches('^([0-9]{1,6}([.][0-9]+)?(ns|us|ms|s|m|h))+$')",message="must be a duration like 30m or 12h, and not negative"
 	After *metav1.Duration `json:"after,omitempty"`
 }
 

@@ -52,8 +52,8 @@ type MigrationStatus struct {
 	// +optional
 	Stores *Stores `json:"stores,omitempty"`
 
-	// bucketReports names buckets with configuration that the target does not
-	// support, the first hundred of them.
+	// bucketReports names buckets with configuration that is not on the target,
+	// the first hundred of them.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -308,13 +308,14 @@ type StoreStatus struct {
 // +kubebuilder:validation:MaxLength=256
 type Capability string
 
-// BucketReport says what of a bucket the target does not support.
+// BucketReport says what of a bucket's configuration is not on the target.
 type BucketReport struct {
 	// name of the bucket on the source.
 	// +required
 	// +kubebuilder:validation:MaxLength=255
 	Name string `json:"name"`
-	// unsupported names the configuration that could not be copied.
+	// unsupported names the configuration that could not be copied, and why, or
+	// that is put there at the end of the migration.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,28 +87,31 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 	if err := os.MkdirAll(f.stateDir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
+	lock, err := lockState(f.stateDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
 	lo := &local{f: f, log: log, m: m}
 	if lo.state, err = openState(filepath.Join(f.stateDir, "status.json")); err != nil {
 		return err
 	}
+	c := m.config()
+	if err := lo.state.continues(c.Migration); err != nil {
+		return err
+	}
+	if _, err := config.Stores(c.Migration, m.secrets()); err != nil {
+		return fmt.Errorf("%w: add it to %s, or to a directory that --secrets-dir names", err, f.file)
+	}
+	c.Migration.Status = lo.state.status
 	rdb, stop, err := lo.openRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	defer func() { _ = rdb.Close() }()
-	c := m.config()
-	c.Migration.Status = lo.state.status
 	lo.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)})
-	endpoints, err := config.Stores(c.Migration, m.secrets())
-	if err != nil {
-		return err
-	}
-	o := stores.Options{Endpoints: endpoints}
-	if bs := c.Migration.Spec.Buckets; len(bs) > 0 {
-		o.Bucket = [2]string{bs[0].Name, cmp.Or(bs[0].TargetName, bs[0].Name)}
-	}
-	if lo.stores, err = stores.New(o); err != nil {
+	if lo.stores, err = controllers.OpenStores(c.Migration, m.secrets(), time.Now); err != nil {
 		return err
 	}
 	defer lo.stores.Close()
@@ -169,6 +171,7 @@ func (lo *local) drive(ctx context.Context, address string) error {
 			lo.screen.say("The manifest was read again.")
 		}
 		c := lo.m.config()
+		lo.state.spec = &c.Migration.Spec
 		looks := lo.stores.Look(ctx)
 		in := migration.Input{Spec: config.EngineSpec(&c.Migration.Spec), State: controllers.StateOf(&lo.state.status),
 			Persist: func(_ context.Context, s migration.State) error {

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/config"
@@ -21,6 +23,7 @@ import (
 type manifest struct {
 	path, secretsDir string
 	raw              []byte
+	missing          bool // it could not be read, and that has been said
 	current          atomic.Pointer[config.Config]
 }
 
@@ -43,21 +46,25 @@ func (m *manifest) secrets() config.Secrets {
 	return config.Layered{config.DirSecrets(m.secretsDir), inFile}
 }
 
-// reload reads the file again when its bytes have changed. What cannot change
+// reload reads the file again when its bytes have changed, and says once what is
+// wrong with it. What cannot change
 // while a migration runs is refused, and the old manifest stays in force.
 func (m *manifest) reload() (bool, error) {
 	b, err := os.ReadFile(m.path)
-	if err != nil {
-		return false, fmt.Errorf("read manifest: %w", err)
-	}
-	if bytes.Equal(b, m.raw) {
+	if err != nil && m.missing {
 		return false, nil
 	}
+	if m.missing = err != nil; m.missing {
+		return false, fmt.Errorf("read manifest: %w", err)
+	}
 	first := m.raw == nil
+	if !first && bytes.Equal(b, m.raw) {
+		return false, nil
+	}
 	m.raw = b
-	c, err := config.Load(m.path)
+	c, err := config.Parse(b)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%s: %w", m.path, err)
 	}
 	if old := m.config(); old != nil {
 		c.Migration.Status = old.Migration.Status
@@ -69,10 +76,17 @@ func (m *manifest) reload() (bool, error) {
 	return !first, nil
 }
 
-// stateFile keeps the status, which carries what the engine must not forget.
+// stateFile keeps the status, which carries what the engine must not forget, and
+// the spec that it is about.
 type stateFile struct {
 	path   string
 	status v1alpha1.MigrationStatus
+	spec   *v1alpha1.MigrationSpec // nil before the first save
+}
+
+type state struct {
+	Spec   *v1alpha1.MigrationSpec  `json:"spec,omitempty"`
+	Status v1alpha1.MigrationStatus `json:"status"`
 }
 
 func openState(path string) (*stateFile, error) {
@@ -84,20 +98,44 @@ func openState(path string) (*stateFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	var kept struct {
-		Status v1alpha1.MigrationStatus `json:"status"`
-	}
+	var kept state
 	if err := json.Unmarshal(b, &kept); err != nil {
 		return nil, fmt.Errorf("%s is damaged: %w", path, err)
 	}
-	s.status = kept.Status
+	s.spec, s.status = kept.Spec, kept.Status
 	return s, nil
+}
+
+// continues says whether a manifest may go on with what was kept: what cannot
+// change while a migration runs cannot change while it is stopped.
+func (s *stateFile) continues(m *v1alpha1.Migration) error {
+	if s.spec == nil {
+		return nil
+	}
+	before := m.DeepCopy()
+	before.Spec, before.Status = *s.spec, s.status
+	if err := config.CheckChange(before, m); err != nil {
+		return fmt.Errorf("the migration whose state is in %s began with another manifest: %w", filepath.Dir(s.path), err)
+	}
+	return nil
+}
+
+// lockState keeps a second process away from a state directory until this one ends.
+func lockState(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another crossfade local runs with the state directory %s: end it first, or name another --state-dir", dir), f.Close())
+	}
+	return f, nil
 }
 
 // save writes the status to the state directory and, if there is one, to a copy
 // for others to read.
 func (s *stateFile) save(copyTo string) error {
-	b, err := json.MarshalIndent(map[string]any{"status": s.status}, "", "  ")
+	b, err := json.MarshalIndent(state{s.spec, s.status}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -116,6 +154,9 @@ func writeAtomically(path string, b []byte) error {
 		return err
 	}
 	_, err = tmp.Write(b)
+	if old, serr := os.Stat(path); serr == nil {
+		err = errors.Join(err, tmp.Chmod(old.Mode().Perm()))
+	}
 	if err = errors.Join(err, tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
@@ -130,22 +171,20 @@ var switchLine = regexp.MustCompile(`(?m)^  switch:.*\n(?:(?:    |\t).*\n)*`)
 func localSwitchCommand() *cobra.Command {
 	var file, to, mode string
 	cmd := &cobra.Command{Use: "switch -f migration.yaml", Short: "Cut over: write spec.switch into the manifest of a running crossfade local", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if (to != "Target" && to != "Source") || (mode != "Live" && mode != "PauseWrites") {
-				return errors.New("--to is Target or Source, --mode is Live or PauseWrites")
-			}
-			return editSwitch(file, fmt.Sprintf("  switch: {to: %s, mode: %s}\n", to, mode))
-		}}
+		RunE: func(*cobra.Command, []string) error { return editSwitch(file, to, mode) }}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the Migration's manifest (required)")
 	cmd.Flags().StringVar(&to, "to", "Target", "Target, or Source to go back")
-	cmd.Flags().StringVar(&mode, "mode", "Live", "Live or PauseWrites")
+	cmd.Flags().StringVar(&mode, "mode", "", "Live or PauseWrites; left out: as it is, or Live")
 	_ = cmd.MarkFlagRequired("file")
 	return cmd
 }
 
-// editSwitch replaces spec.switch in the text, so that comments stay, and
-// checks that what comes out means that.
-func editSwitch(file, line string) error {
+// editSwitch changes spec.switch in the text, so that comments and what else it
+// says stay, and checks that what comes out means that.
+func editSwitch(file, to, mode string) error {
+	if (to != "Target" && to != "Source") || (mode != "" && mode != "Live" && mode != "PauseWrites") {
+		return errors.New("--to is Target or Source, --mode is Live or PauseWrites")
+	}
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -154,6 +193,10 @@ func editSwitch(file, line string) error {
 	for i, d := range docs {
 		if !regexp.MustCompile(`(?m)^kind: *Migration\s*$`).MatchString(d) {
 			continue
+		}
+		line, err := switchWith(d, to, mode)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
 		}
 		d = switchLine.ReplaceAllString(d, "")
 		at := regexp.MustCompile(`(?m)^spec:[ \t]*\n`).FindStringIndex(d)
@@ -170,8 +213,30 @@ func editSwitch(file, line string) error {
 	if err != nil {
 		return fmt.Errorf("%s: spec.switch could not be written: %w", file, err)
 	}
-	if c.Migration.Spec.Switch == nil {
+	if sw := c.Migration.Spec.Switch; sw == nil || string(sw.To) != to {
 		return fmt.Errorf("%s: spec.switch could not be written: add it by hand", file)
 	}
 	return writeAtomically(file, out)
+}
+
+// switchWith is the line of spec.switch with to and mode set and the rest as it was.
+func switchWith(doc, to, mode string) (string, error) {
+	var m struct {
+		Spec struct {
+			Switch map[string]any `json:"switch"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal([]byte(doc), &m); err != nil {
+		return "", err
+	}
+	sw := m.Spec.Switch
+	if sw == nil {
+		sw = map[string]any{}
+	}
+	sw["to"] = to
+	if mode != "" {
+		sw["mode"] = mode
+	}
+	flow, err := json.Marshal(sw) // which is YAML too
+	return "  switch: " + string(flow) + "\n", err
 }

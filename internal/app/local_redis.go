@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -34,12 +35,20 @@ func startRedis(ctx context.Context, dir string) (redis.UniversalClient, func(),
 		"--appendonly", "yes", "--appendfsync", "everysec", "--logfile", log, "--daemonize", "no", "--maxmemory-policy", "noeviction")
 	// Ctrl-C is for us: Redis must outlive the proxy's last commits.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	endsWithUs(cmd.SysProcAttr)
+	started, exited := make(chan error, 1), make(chan struct{})
+	var ended error
+	go func() {
+		runtime.LockOSThread() // "us" is the thread that starts it
+		err := cmd.Start()
+		if started <- err; err == nil {
+			ended = cmd.Wait()
+		}
+		close(exited)
+	}()
+	if err := <-started; err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("start redis-server: %w", err), os.RemoveAll(sockets))
 	}
-	exited := make(chan struct{})
-	var ended error
-	go func() { ended = cmd.Wait(); close(exited) }()
 	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, DisableIdentity: true, MaxRetries: -1})
 	stop := func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)

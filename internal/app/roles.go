@@ -3,7 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
+	"errors"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -39,20 +39,27 @@ func (f *roleFlags) add(fs *pflag.FlagSet) {
 		"how long a request to a store may still land after this process lost sight of it; the same for all proxies and workers of a migration")
 }
 
-func (f *roleFlags) load() (*config.Config, config.Secrets, error) {
-	c, err := config.Load(f.config)
-	if err != nil {
-		return nil, nil, err
-	}
-	return c, config.Layered{config.DirSecrets(f.secretsDir), c.Secrets}, nil
+// role is what a proxy and a worker both have.
+type role struct {
+	config  *config.Config
+	current func() *config.Config // as the manifest is now
+	secrets config.Secrets
+	ledger  *ledger.Ledger
+	metrics *prometheus.Registry
 }
 
-func openLedger(c *config.Config, secrets config.Secrets) (*ledger.Ledger, error) {
+func (f *roleFlags) open(ctx context.Context, log logr.Logger) (*role, error) {
+	c, err := config.Load(f.config)
+	if err != nil {
+		return nil, err
+	}
+	secrets := config.Layered{config.DirSecrets(f.secretsDir), c.Secrets}
 	rdb, err := config.OpenRedis(c.Migration.Spec.Redis, secrets)
 	if err != nil {
 		return nil, err
 	}
-	return ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)}), nil
+	return &role{config: c, current: follow(ctx, f.config, c, log), secrets: secrets, metrics: newRegistry(),
+		ledger: ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)})}, nil
 }
 
 func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, maxInFlight time.Duration, trailers func(ledger.Store) bool, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {
@@ -162,21 +169,16 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 	var listen, stateDir, profiles string
 	cmd := &cobra.Command{Use: "proxy", Short: "Serve S3 clients and record their writes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, secrets, err := f.load()
+			r, err := f.open(cmd.Context(), log())
 			if err != nil {
 				return err
 			}
-			l, err := openLedger(c, secrets)
+			trailers := func(s ledger.Store) bool { return takesTrailers(r.current(), s) }
+			p, err := newProxy(r.config, r.secrets, r.ledger, f.instance, stateDir, f.maxInFlight, trailers, log().WithName("proxy"), r.metrics)
 			if err != nil {
 				return err
 			}
-			reg := newRegistry()
-			current := follow(cmd.Context(), f.config, c, log())
-			p, err := newProxy(c, secrets, l, f.instance, stateDir, f.maxInFlight, func(s ledger.Store) bool { return takesTrailers(current(), s) }, log().WithName("proxy"), reg)
-			if err != nil {
-				return err
-			}
-			secure, err := config.ServerTLS(c.Migration, secrets)
+			secure, err := config.ServerTLS(r.config.Migration, r.secrets)
 			if err != nil {
 				return err
 			}
@@ -185,7 +187,7 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 				g.Go(func() error { return servePprof(ctx, profiles) })
 			}
 			g.Go(func() error {
-				return runProxy(ctx, p, clientServer(listen, p.Handler(), secure), metricsServer(f.metrics, reg, p.Healthz(), p.Readyz()))
+				return runProxy(ctx, p, clientServer(listen, p.Handler(), secure), metricsServer(f.metrics, r.metrics, p.Healthz(), p.Readyz()))
 			})
 			return g.Wait()
 		}}
@@ -215,24 +217,18 @@ func workerCommand(log func() logr.Logger) *cobra.Command {
 	var f roleFlags
 	cmd := &cobra.Command{Use: "worker", Short: "Copy buckets, objects and changes to the follower", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, secrets, err := f.load()
+			r, err := f.open(cmd.Context(), log())
 			if err != nil {
 				return err
 			}
-			l, err := openLedger(c, secrets)
-			if err != nil {
-				return err
-			}
-			reg := newRegistry()
-			current := follow(cmd.Context(), f.config, c, log())
-			w, err := newWorker(c, secrets, l, f.instance, f.maxInFlight, danglingPolicy(current), log().WithName("worker"), reg)
+			w, err := newWorker(r.config, r.secrets, r.ledger, f.instance, f.maxInFlight, danglingPolicy(r.current), log().WithName("worker"), r.metrics)
 			if err != nil {
 				return err
 			}
 			g, ctx := errgroup.WithContext(cmd.Context())
 			g.Go(func() error { return w.Run(ctx) })
 			g.Go(func() error {
-				return serve(ctx, metricsServer(f.metrics, reg, w.Healthz(), w.Readyz()), time.Second)
+				return serve(ctx, metricsServer(f.metrics, r.metrics, w.Healthz(), w.Readyz()), time.Second)
 			})
 			return ignoreClosed(g.Wait())
 		}}
@@ -241,8 +237,8 @@ func workerCommand(log func() logr.Logger) *cobra.Command {
 }
 
 func ignoreClosed(err error) error {
-	if err == nil || err.Error() == http.ErrServerClosed.Error() {
+	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return fmt.Errorf("%w", err)
+	return err
 }

@@ -18,6 +18,6 @@ func fallbackRoute(m *v1alpha1.Migration) *ledger.Route {
 	if r == nil {
 		return nil
 	}
-	return &ledger.Route{Epoch: r.Epoch, Main: config.StoreOf(r.Main), State: ledger.RouteState(r.State), Hold: r.Hold,
-		Sync: r.Sync, Uploads: config.StoreOf(r.Uploads), Run: r.Run}
+	route := config.RouteOf(r)
+	return &route
 }

@@ -68,6 +68,8 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		"too many":                     {minimal + "  worker: {concurrency: 100000}\n", "spec.worker.concurrency"},
 		"maxPause without PauseWrites": {minimal + "  switch: {maxPause: 5s}\n", "maxPause is for mode PauseWrites"},
 		"duplicate bucket":             {minimal + "  buckets: [{name: abc}, {name: abc}]\n", "Duplicate value"},
+		"where":                        {minimal + "  switch: {maxLag: soon}\n", "invalid Migration:\n  spec.switch.maxLag: Invalid value"},
+		"root":                         {strings.Replace(minimal, "photos", "2-photos", 1), "invalid Migration:\n  Invalid value"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(c.manifest))

@@ -136,7 +136,7 @@ func TargetNames(m *v1alpha1.Migration) map[string]string {
 // first use. A nil spec is an error: somebody must run one.
 func OpenRedis(r *v1alpha1.Redis, secrets Secrets) (redis.UniversalClient, error) {
 	if r == nil || len(r.Addresses) == 0 {
-		return nil, errors.New("spec.redis: no address")
+		return nil, errors.New("spec.redis is left out: name the Redis that keeps the ledger")
 	}
 	o := &redis.UniversalOptions{
 		Addrs:           slices.Clone(r.Addresses),
@@ -201,6 +201,14 @@ func StoreOf(s v1alpha1.StoreName) ledger.Store {
 		return ledger.Source
 	}
 	return ledger.Target
+}
+
+// RouteOf is the ledger's form of a route in a status.
+func RouteOf(r *v1alpha1.Route) ledger.Route {
+	return ledger.Route{
+		Epoch: r.Epoch, Main: StoreOf(r.Main), State: ledger.RouteState(r.State),
+		Hold: r.Hold, Sync: r.Sync, Uploads: StoreOf(r.Uploads), Run: r.Run,
+	}
 }
 
 // AbortUploadsAfter returns how long past a switch dangling uploads are

@@ -73,7 +73,7 @@ func (r *rules) check(ctx context.Context, obj, old map[string]any) error {
 	}
 	lines := make([]string, len(errs))
 	for i, e := range errs {
-		lines[i] = strings.TrimPrefix(e.Error(), ".")
+		lines[i] = strings.TrimLeft(e.Error(), "[].: ") // an empty path is shown as []
 	}
 	return fmt.Errorf("invalid Migration:\n  %s", strings.Join(lines, "\n  "))
 }

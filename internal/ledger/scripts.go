@@ -73,6 +73,7 @@ var (
 	releaseTaskScript  = load("releasetask", "gprelude")
 	finishBucketScript = load("finishbucket", "gprelude")
 	failBucketScript   = load("failbucket", "gprelude")
+	reportBucketScript = load("reportbucket", "gprelude")
 	retryBucketsScript = load("retrybuckets", "gprelude")
 	advanceScript      = load("advance", "gprelude")
 	splitScript        = load("split", "gprelude")

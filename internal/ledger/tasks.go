@@ -165,6 +165,17 @@ func (l *Ledger) FailBucket(ctx context.Context, session, bucket, cause string, 
 	return l.task(ctx, failBucketScript, session, bucket, cause)
 }
 
+// ReportBucket replaces what FinishBucket said could not be copied. A bucket that
+// is not known is left alone.
+func (l *Ledger) ReportBucket(ctx context.Context, bucket string, unsupported []string) error {
+	u, err := json.Marshal(unsupported)
+	if err != nil {
+		return err
+	}
+	_, err = l.run(ctx, l.call(reportBucketScript, l.global(), bucket, string(u)))
+	return err
+}
+
 // ClaimRange takes a part of a listing, or ErrNoWork.
 func (l *Ledger) ClaimRange(ctx context.Context, session string) (Range, error) {
 	a, err := l.claimTask(ctx, session, "r")

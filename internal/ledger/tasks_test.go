@@ -56,6 +56,24 @@ func TestBucketLife(t *testing.T) {
 	}
 }
 
+func TestWhatABucketLacksMayChange(t *testing.T) {
+	f := newFixture(t, 1)
+	f.ok(f.ReportBucket(f.ctx, "b", []string{"acl: no"}))
+	if bs, err := f.Buckets(f.ctx); err != nil || len(bs) != 0 {
+		t.Fatalf("a report made a bucket: %+v, %v", bs, err)
+	}
+	r := f.startBucket()
+	f.ok(f.ReportBucket(f.ctx, "b", nil))
+	if got := f.bucket(BucketListing).Unsupported; len(got) != 0 {
+		t.Fatalf("still reported: %v", got)
+	}
+	f.ok(f.ReportBucket(f.ctx, "b", []string{"acl: no"}))
+	f.ok(f.Advance(f.ctx, "w1", &r, "", nil, Progress{}, true))
+	if diff := cmp.Diff([]string{"acl: no"}, f.bucket(BucketCopied).Unsupported); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
 func TestEmptyBucketIsCopied(t *testing.T) {
 	f := newFixture(t, 1)
 	r := f.startBucket()

@@ -105,7 +105,7 @@ func (e *Engine) auditDone(ctx context.Context, f *facts, out *Output) error {
 	st := &out.State.Audit
 	switch {
 	case st.Result == ledger.AuditFailed:
-		out.Events = append(out.Events, Event{Warning: true, Reason: "AuditDone", Message: "The audit failed: " + sentence(st.Problem)})
+		out.Events = append(out.Events, Event{Warning: true, Reason: "AuditDone", Message: "The audit failed: " + Sentence(st.Problem)})
 		return nil
 	case st.Left() > 0:
 		st.VerifiedAt = time.Time{}
@@ -275,9 +275,9 @@ func auditCondition(f facts) Condition {
 	reason, why := unverified(f)
 	switch {
 	case reason != "" && len(f.unclean) == 0 && reason == "NotVerified":
-		return unknown(CondAudited, reason, sentence(why))
+		return unknown(CondAudited, reason, Sentence(why))
 	case reason != "":
-		return cond(CondAudited, false, reason, sentence(why))
+		return cond(CondAudited, false, reason, Sentence(why))
 	case f.in.Spec.Audit.Mode == "" && f.audit.VerifiedAt.IsZero():
 		return unknown(CondAudited, "NotVerified", "No audit is asked for: set spec.audit.mode.")
 	}

@@ -54,6 +54,8 @@ func copyConditions(f facts) []Condition {
 	switch {
 	case all:
 		c = cond(CondBucketsCopied, true, "Copied", "Every bucket was copied.")
+	case f.unlisted != "" && !f.listed:
+		c = cond(CondBucketsCopied, false, "ListBucketsFailed", Sentence(f.unlisted)+" Name them in spec.buckets, or let the source's keys list them.")
 	case failed > 0:
 		c = cond(CondBucketsCopied, false, "BucketsFailed", "Some buckets could not be copied: see status.progress.failures, mend the cause and change spec.retryFailed.")
 	case f.in.Spec.Paused:
@@ -76,23 +78,16 @@ func copyConditions(f facts) []Condition {
 }
 
 func ledgerConditions(f facts) []Condition {
-	if w := recovering(f); len(w) > 0 && len(f.unclean) == 0 {
-		return []Condition{
-			cond(CondLedgerHealthy, false, "Checking", sentence(w[0])),
-			unknown(CondAudited, "NotVerified", "It is being found out whether Redis lost anything."),
-		}
-	}
+	c := cond(CondLedgerHealthy, true, "Healthy", "Redis answers and has lost nothing.")
 	if n := len(f.unclean); n > 0 {
-		why := f.unclean[n-1].Reason
+		c = cond(CondLedgerHealthy, false, "UncleanEvent", "The ledger may have missed changes: "+f.unclean[n-1].Reason+". An audit heals that, see condition Audited.")
+	} else if w := recovering(f); len(w) > 0 {
 		return []Condition{
-			cond(CondLedgerHealthy, false, "UncleanEvent", "The ledger may have missed changes: "+why+". Compare the stores before a switch."),
-			auditCondition(f),
+			cond(CondLedgerHealthy, false, "Checking", Sentence(w[0])),
+			unknown(CondAudited, "Checking", "Not known while it is being looked whether Redis lost anything."),
 		}
 	}
-	return []Condition{
-		cond(CondLedgerHealthy, true, "Healthy", "Redis answers and has lost nothing."),
-		auditCondition(f),
-	}
+	return []Condition{c, auditCondition(f)}
 }
 
 func switchConditions(f facts, waits []string, calledOff bool) []Condition {
@@ -107,7 +102,7 @@ func switchConditions(f facts, waits []string, calledOff bool) []Condition {
 	case f.route.State != ledger.Steady:
 		ready = cond(CondSwitchReady, true, "InProgress", "A switch is in progress.")
 	case g != "":
-		ready = cond(CondSwitchReady, false, string(g), sentence(why))
+		ready = cond(CondSwitchReady, false, string(g), Sentence(why))
 	default:
 		ready = cond(CondSwitchReady, true, "Ready", "Every guard holds: patch spec.switch to cut over.")
 	}
@@ -120,7 +115,7 @@ func switchConditions(f facts, waits []string, calledOff bool) []Condition {
 	case calledOff:
 		sw = cond(CondSwitched, false, "CalledOff", "Writes were held for longer than spec.switch.maxPause: the switch is off. Change spec.switch.attempt to try again.")
 	case asked:
-		sw = cond(CondSwitched, false, "WaitingForGuards", "The switch waits: "+sentence(ready.Message))
+		sw = cond(CondSwitched, false, "WaitingForGuards", "The switch waits: "+Sentence(ready.Message))
 	case f.route.Main == ledger.Target:
 		sw = cond(CondSwitched, true, "Switched", "The target serves the clients.")
 	default:
@@ -143,7 +138,8 @@ func orNone(w []string) string {
 	return strings.Join(w, "; ")
 }
 
-func sentence(s string) string {
+// Sentence makes a sentence of a reason.
+func Sentence(s string) string {
 	if s == "" {
 		return s
 	}

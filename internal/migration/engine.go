@@ -19,7 +19,9 @@ type Engine struct {
 	Now         func() time.Time
 
 	rates rates
-	quiet struct {
+	// unlisted is why the source's buckets could not be listed, as was told last.
+	unlisted string
+	quiet    struct {
 		epoch int64
 		since time.Time
 	}
@@ -39,7 +41,6 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 	out := Output{State: in.State, Next: 2 * time.Second}
 	st := &out.State
 	out.Conditions = storeConditions(in)
-	out.Phase = phaseOf(in.State.Route, false, !in.State.StartedAt.IsZero())
 
 	f := facts{in: in, out: &out}
 	var err error
@@ -47,11 +48,11 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 		if !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, ledger.ErrNoRoute) {
 			return out, err
 		}
-		reason, msg := "Unreachable", "Redis does not answer: clients are served, changes are not copied. "+err.Error()
-		if errors.Is(err, ledger.ErrNoRoute) {
-			reason, msg = "Waiting", "The ledger is set up once both stores are reachable."
+		if !errors.Is(err, ledger.ErrNoRoute) {
+			return unavailable(out, err)
 		}
-		out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, reason, msg))
+		out.Phase = Pending
+		out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Waiting", "The ledger is set up once both stores are reachable."))
 		return out, nil
 	}
 	if err := e.read(ctx, &f, &out); err != nil {
@@ -73,7 +74,10 @@ func unavailable(out Output, err error) (Output, error) {
 	if !errors.Is(err, ledger.ErrUnavailable) {
 		return out, err
 	}
-	out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Unreachable", "Redis does not answer: "+err.Error()))
+	out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Unreachable", ledgerProblem(err, out.State.Route.State)))
+	for _, typ := range []string{CondCaughtUp, CondSwitchReady} {
+		out.Conditions = append(out.Conditions, unknown(typ, "Unreachable", "Not known while Redis does not answer."))
+	}
 	return out, nil
 }
 
@@ -240,8 +244,14 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 		names := f.in.Spec.Buckets
 		if names == nil {
 			var err error
-			if names, err = e.ListBuckets(ctx); err != nil {
-				out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: err.Error()})
+			names, err = e.ListBuckets(ctx)
+			if f.unlisted = ""; err != nil {
+				f.unlisted = err.Error()
+			}
+			if err != nil && e.unlisted != f.unlisted {
+				out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: Sentence(f.unlisted)})
+			}
+			if e.unlisted = f.unlisted; err != nil {
 				return nil
 			}
 		}

@@ -3,6 +3,8 @@ package migration
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -422,9 +424,72 @@ func TestUnreachableRedisIsToldNotFatal(t *testing.T) {
 	_ = w.rdb.Close()
 	w.step()
 	w.is(CondLedgerHealthy, false, "Unreachable")
-	if w.out.Phase == SwitchDone {
-		t.Fatal(w.out.Phase)
+	if w.out.Phase != "" {
+		t.Errorf("phase %s, of which nothing is known", w.out.Phase)
 	}
+	for _, typ := range []string{CondCaughtUp, CondSwitchReady} {
+		if c := w.cond(typ); c.Status != nil {
+			t.Errorf("%s is %v, of which nothing is known", typ, *c.Status)
+		}
+	}
+}
+
+func TestRefusedCredentialsOfRedisAreTold(t *testing.T) {
+	w := newWorld(t)
+	if err := w.rdb.ConfigSet(w.ctx, "requirepass", "secret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	other := redis.NewClient(&redis.Options{Addr: w.rdb.Options().Addr})
+	t.Cleanup(func() { _ = other.Close() })
+	w.e.Ledger = ledger.New(ledger.Options{Redis: other, Migration: "m"})
+	w.step()
+	w.is(CondLedgerHealthy, false, "Unreachable")
+	if msg := w.cond(CondLedgerHealthy).Message; !strings.HasPrefix(msg, "Redis refuses the credentials (NOAUTH") ||
+		!strings.Contains(msg, "check the Secret of spec.redis.credentialsRef") {
+		t.Error(msg)
+	}
+}
+
+func TestAConditionDoesNotFlapWithPortNumbers(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"connection": {&net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: 4711}, Addr: &net.TCPAddr{Port: 6379}, Err: errors.New("connection reset by peer")},
+			"connection reset by peer"},
+		"name":    {&net.OpError{Op: "dial", Err: &net.DNSError{Name: "redis", Err: "no such host", Server: "10.0.0.1:53"}}, "look up redis: no such host"},
+		"timeout": {fmt.Errorf("stats: %w", context.DeadlineExceeded), "no answer in time"},
+		"other":   {errors.New("trouble"), "trouble"},
+	} {
+		if got := Cause(fmt.Errorf("wrapped: %w", c.err)); got != c.want && got != "wrapped: "+c.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestBucketsThatCannotBeListedAreToldOnce(t *testing.T) {
+	w := newWorld(t)
+	list := w.e.ListBuckets
+	w.e.ListBuckets = func(context.Context) ([]string, error) {
+		return nil, errors.New("the source's buckets cannot be listed: AccessDenied")
+	}
+	w.step()
+	w.join(ledger.RoleProxy, "p")
+	w.join(ledger.RoleWorker, "w")
+	w.beat()
+	for range 5 {
+		w.step()
+	}
+	w.is(CondBucketsCopied, false, "ListBucketsFailed")
+	if msg := w.cond(CondBucketsCopied).Message; msg != "The source's buckets cannot be listed: AccessDenied. Name them in spec.buckets, or let the source's keys list them." {
+		t.Error(msg)
+	}
+	if n := len(slices.DeleteFunc(slices.Clone(w.seen), func(r string) bool { return r != "ListBucketsFailed" })); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	w.e.ListBuckets = list
+	w.step()
+	w.is(CondBucketsCopied, false, "Copying")
 }
 
 func TestUnknownBucketsAreNotCopiedBuckets(t *testing.T) {
@@ -437,7 +502,7 @@ func TestUnknownBucketsAreNotCopiedBuckets(t *testing.T) {
 	w.step()
 	w.beat()
 	w.step()
-	w.is(CondBucketsCopied, false, "Copying")
+	w.is(CondBucketsCopied, false, "ListBucketsFailed")
 	if w.out.Phase != Copying {
 		t.Fatal(w.out.Phase)
 	}

@@ -44,6 +44,8 @@ type facts struct {
 	// listed says that the ledger knows which buckets there are: an empty list is
 	// not one that nobody has asked for.
 	listed bool
+	// unlisted is why they could not be listed just now.
+	unlisted string
 }
 
 // guards are pure: each says why the switch may not begin, or "".

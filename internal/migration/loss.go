@@ -150,8 +150,8 @@ func landing(f facts, x ledger.Loss) time.Duration {
 // lateWrites says what neither a switch nor an audit may come before.
 func lateWrites(f facts) []string {
 	for _, x := range f.losses {
-		if left := landing(f, x); left > 0 {
-			return []string{fmt.Sprintf("what processes sent that Redis has forgotten, another %s", left.Round(time.Second))}
+		if landing(f, x) > 0 {
+			return []string{fmt.Sprintf("what processes sent that Redis has forgotten, for at most %s", forgotten)}
 		}
 	}
 	return nil

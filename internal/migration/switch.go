@@ -59,7 +59,7 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 		// An audit takes its time. Until it is over nothing is gained by looking every
 		// object up, or holding writes; the guards see to it that it comes first.
 		r.State, r.Hold = ledger.Steady, false
-		out.Events = append(out.Events, Event{Warning: true, Reason: "SwitchPostponed", Message: "The stores must be compared before traffic moves: " + sentence(why)})
+		out.Events = append(out.Events, Event{Warning: true, Reason: "SwitchPostponed", Message: "The stores must be compared before traffic moves: " + Sentence(why)})
 		return e.setRoute(ctx, f, r)
 	}
 	out.WaitingFor = append(waiting(*f, r.Epoch), unhealed(*f, st.PreparingSince)...)

@@ -118,9 +118,11 @@ type Progress struct {
 // Output is what Step decided.
 type Output struct {
 	State      State
-	Phase      Phase
 	Conditions []Condition
-	Progress   Progress
+	// Phase is "" when the ledger did not answer: then it, and all that follows
+	// up to Events, is as it was.
+	Phase    Phase
+	Progress Progress
 	// Dirty objects, and how long the oldest one has been so.
 	Dirty       int64
 	Lag         time.Duration

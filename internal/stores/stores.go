@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -188,22 +187,13 @@ func (s *Stores) explain(i int, err error) string {
 // would make a condition flap.
 func cause(err error) string {
 	var api smithy.APIError
-	var op *net.OpError
-	var dns *net.DNSError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time"
-	case errors.As(err, &api):
-		if api.ErrorMessage() == "" {
-			return api.ErrorCode()
-		}
-		return api.ErrorCode() + ": " + api.ErrorMessage()
-	case errors.As(err, &dns):
-		return "look up " + dns.Name + ": " + dns.Err
-	case errors.As(err, &op):
-		return op.Err.Error()
+	case errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &api):
+		return migration.Cause(err)
+	case api.ErrorMessage() == "":
+		return api.ErrorCode()
 	}
-	return err.Error()
+	return api.ErrorCode() + ": " + api.ErrorMessage()
 }
 
 // ListBuckets returns the names of the source's buckets.
@@ -213,7 +203,7 @@ func (s *Stores) ListBuckets(ctx context.Context) ([]string, error) {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("list the source's buckets: %w", err)
+			return nil, errors.New("the source's buckets cannot be listed: " + strings.TrimSuffix(cause(err), "."))
 		}
 		for _, b := range page.Buckets {
 			if b.Name != nil && !strings.HasPrefix(*b.Name, s3.ProbePrefix) {
