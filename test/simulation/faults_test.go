@@ -11,6 +11,9 @@ func (w *world) runFault(f fault) {
 	w.fault(f.kind, "")
 	w.mu.Lock()
 	w.disturbed(f.span + w.plan.maxInFlight + 20*time.Second)
+	if f.loses() {
+		w.disturbed(f.span + f.gap + w.plan.maxInFlight + time.Minute)
+	}
 	w.write(nil, "FAULT %s of %d for %v (%s)", f.kind, f.who, f.span, f.to)
 	w.mu.Unlock()
 	verb, who := f.kind, ""
@@ -39,6 +42,8 @@ func (w *world) runFault(f fault) {
 		w.refusing(true)
 		time.Sleep(f.span)
 		w.refusing(false)
+	case f.loses():
+		w.lose(f)
 	case who == "manager":
 		w.faultManager(verb, f)
 	default:

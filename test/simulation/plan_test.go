@@ -26,6 +26,7 @@ type plan struct {
 	clients          [][]op
 	faults           []fault
 	switches         []switchAt
+	audit            bool // spec.audit is on
 }
 
 // op is what one client does next.
@@ -49,6 +50,10 @@ type fault struct {
 	kind string
 	who  int
 	to   peer
+	// Of a loss of the ledger's data: how long Redis is away then, and whether it
+	// comes back without our scripts, as after a restart.
+	gap    time.Duration
+	forget bool
 }
 
 // switchAt is a change of spec.switch.
@@ -105,6 +110,10 @@ func newPlan(seed uint64) *plan {
 	for i := range r.IntN(7) {
 		p.faults = append(p.faults, drawFault(r, i, length))
 	}
+	if chance(r, .3) {
+		p.drawLosses(r, length)
+	}
+	p.audit = p.audit || chance(r, .2)
 	slices.SortFunc(p.faults, func(a, b fault) int { return int(a.at - b.at) })
 	return p
 }
@@ -140,8 +149,7 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []swit
 	return out
 }
 
-// The kinds of faults. "lose" and "flush" take from Redis what it had
-// acknowledged; they are not drawn yet.
+// The kinds of faults, without losses.
 var faultKinds = []string{"crashProxy", "crashWorker", "crashManager", "stopProxy", "stopWorker", "stopManager", "endProxy", "endWorker",
 	"cutProxy", "cutWorker", "cutManager", "redisDown", "redisRefuses", "storeDown", "crashProxy", "crashWorker", "stopProxy", "stopWorker"}
 

@@ -30,7 +30,9 @@ type world struct {
 	began     time.Time
 	stores    [2]*store
 	down      map[peer]bool
-	redisLost bool // Redis answers with errors
+	redisLost bool            // Redis answers with errors
+	forgot    map[string]bool // scripts that Redis knew before it was restarted
+	losses    []*loss
 	leases    map[string]time.Time
 	memo      memo
 	closers   []func()
@@ -60,7 +62,7 @@ type result struct {
 	steps   int
 	failed  int // requests answered with 5xx
 	faults  map[string]int
-	told    []string // unclean events: what the ledger says it may have missed
+	told    []string // unclean events that excuse what clients saw
 	routes  map[string]int
 	digest  uint64
 	trace   []string
@@ -72,7 +74,7 @@ const bucketName = "b"
 
 func newWorld(seed uint64, p *plan, s *server, dir string) *world {
 	w := &world{seed: seed, plan: p, redis: s, dir: dir, down: map[peer]bool{}, leases: map[string]time.Time{},
-		memo: memo{polls: map[string]poll{}, fenced: map[string]bool{}}, tags: map[string]string{}, tagsOf: map[string][]string{}}
+		memo: newMemo(), tags: map[string]string{}, tagsOf: map[string][]string{}}
 	w.result = result{faults: map[string]int{}, routes: map[string]int{}}
 	w.stores = [2]*store{newStore("source"), newStore("target")}
 	for _, st := range w.stores {
@@ -212,7 +214,7 @@ func (w *world) settle() {
 	ctx := context.Background()
 	limit := time.Now().Add(15 * time.Minute)
 	var why string
-	asked := time.Now()
+	asked, calm := time.Now(), time.Now()
 	for {
 		time.Sleep(time.Second)
 		if time.Since(asked) > 40*time.Second {
@@ -222,6 +224,7 @@ func (w *world) settle() {
 		if why = w.unsettled(ctx, l); why == "" {
 			break
 		}
+		w.operate(ctx, l, calm)
 		if time.Now().After(limit) {
 			w.mu.Lock()
 			w.problem("does not come to rest: %s; the engine waits for %q", why, w.manager.waits())
@@ -229,17 +232,10 @@ func (w *world) settle() {
 			break
 		}
 	}
-	unclean, err := l.Unclean(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil {
-		w.problem("ledger: %v", err)
-	}
-	for _, u := range unclean {
-		if !strings.Contains(u.Reason, "ended without saying") {
-			w.result.told = append(w.result.told, u.Reason)
-		}
-	}
+	w.told()
+	w.noticed()
 	w.compare()
 }
 
@@ -273,6 +269,9 @@ func (w *world) unsettled(ctx context.Context, l *ledger.Ledger) string {
 			return fmt.Sprintf("session %+v", s)
 		}
 	}
+	if why := w.unhealed(ctx, l); why != "" {
+		return why
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, k := range texts(w.redis.do([]any{"KEYS", "*"})[0].([]any)) {
@@ -294,7 +293,8 @@ func (w *world) unsettled(ctx context.Context, l *ledger.Ledger) string {
 func (w *world) compare() {
 	a, b := w.stores[0].contents(bucketName), w.stores[1].contents(bucketName)
 	for _, k := range keys {
-		if a[k] != b[k] && len(w.result.told) == 0 {
+		// An audit has to heal whatever is told of.
+		if a[k] != b[k] && (w.plan.audit || len(w.result.told) == 0) {
 			w.problem("stores differ: %s is %q on the source and %q on the target", k, a[k], b[k])
 		}
 	}
