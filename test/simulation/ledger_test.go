@@ -189,12 +189,12 @@ func (w *world) refuse(requests [][]any) []any {
 
 // dull are calls that a trace is better without.
 var dull = map[string]bool{"heartbeat": true, "elect": true, "stats": true, "hgetall": true, "smembers": true, "hmget": true,
-	"llen": true, "settledoubts": true, "hget": true, "claimtask": true, "vouch": true, "auditclaim": true, "lrange": true}
+	"llen": true, "settledoubts": true, "hget": true, "claimtask": true, "vouch": true, "auditclaim": true, "lrange": true, "hkeys": true}
 
 func brief(v any) string {
 	s := strings.ReplaceAll(fmt.Sprint(v), "\x00", "/")
 	if list, ok := v.([]any); ok && len(list) > 3 && len(text(list[1])) == 40 {
-		s = strings.ReplaceAll(fmt.Sprint(list[5:]), "\x00", "/")
+		s = strings.ReplaceAll(fmt.Sprint(list[min(5, len(list)):]), "\x00", "/")
 	}
 	if len(s) > 160 {
 		s = s[:160] + "…"

@@ -211,6 +211,9 @@ func (w *world) unhealed(ctx context.Context, l *ledger.Ledger) string {
 func (w *world) operate(ctx context.Context, l *ledger.Ledger, since time.Time) {
 	m := w.manager
 	w.mu.Lock()
+	if a := m.state.Audit; a.Result == ledger.AuditComplete && a.Left() > 0 {
+		m.spec.Audit.Trigger = a.ID
+	}
 	route, waits := m.state.Route, slices.ContainsFunc(m.out.WaitingFor, func(s string) bool { return strings.Contains(s, "an audit, or somebody") })
 	if !w.plan.audit || !waits || time.Since(since) < 2*w.plan.maxInFlight {
 		w.mu.Unlock()
@@ -230,9 +233,8 @@ func (w *world) operate(ctx context.Context, l *ledger.Ledger, since time.Time) 
 		c.list(op{id: fmt.Sprint("look", time.Since(since)), most: 1000})
 		return
 	}
-	s, err := l.Stats(ctx)
-	losses, lerr := l.Losses(ctx)
-	if err != nil || lerr != nil || s.Dirty > 0 || slices.ContainsFunc(losses, func(x ledger.Loss) bool { return x.State != ledger.Lost }) {
+	losses, err := l.Losses(ctx)
+	if err != nil || slices.ContainsFunc(losses, func(x ledger.Loss) bool { return x.State != ledger.Lost }) {
 		return
 	}
 	w.mu.Lock()

@@ -213,7 +213,7 @@ func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 		}
 		if out.State.Route != m.state.Route {
 			w.write(p, "ROUTE %+v", out.State.Route)
-			w.result.routes[string(out.State.Route.State)]++
+			w.reach(string(out.State.Route.State))
 		}
 		m.state, m.out = out.State, out
 		for _, u := range out.UncleanList {

@@ -33,6 +33,8 @@ type world struct {
 	redisLost bool            // Redis answers with errors
 	forgot    map[string]bool // scripts that Redis knew before it was restarted
 	losses    []*loss
+	moments   map[string]chan struct{} // closed when the route has got there
+	over      chan struct{}            // closed when the clients are done
 	leases    map[string]time.Time
 	memo      memo
 	closers   []func()
@@ -73,7 +75,7 @@ type result struct {
 const bucketName = "b"
 
 func newWorld(seed uint64, p *plan, s *server, dir string) *world {
-	w := &world{seed: seed, plan: p, redis: s, dir: dir, down: map[peer]bool{}, leases: map[string]time.Time{},
+	w := &world{seed: seed, plan: p, redis: s, dir: dir, down: map[peer]bool{}, leases: map[string]time.Time{}, moments: map[string]chan struct{}{},
 		memo: newMemo(), tags: map[string]string{}, tagsOf: map[string][]string{}}
 	w.result = result{faults: map[string]int{}, routes: map[string]int{}}
 	w.stores = [2]*store{newStore("source"), newStore("target")}
@@ -151,7 +153,7 @@ func (w *world) log(p *process) logr.Logger {
 
 // play runs the whole history; it is called inside of the bubble.
 func (w *world) play() {
-	w.began = time.Now()
+	w.began, w.over = time.Now(), make(chan struct{})
 	for _, st := range w.stores[:1] {
 		b := &bucket{map[string]*object{}, map[string]*upload{}}
 		st.buckets[bucketName] = b
@@ -185,6 +187,7 @@ func (w *world) play() {
 		}
 	})
 	clients.Wait()
+	close(w.over)
 	others.Wait()
 	w.settle()
 	w.end()
@@ -227,6 +230,9 @@ func (w *world) settle() {
 		w.operate(ctx, l, calm)
 		if time.Now().After(limit) {
 			w.mu.Lock()
+			for _, k := range texts(w.redis.do([]any{"KEYS", "*:o:*"})[0].([]any)) {
+				w.write(nil, "LEFT %q %v", k, w.redis.do([]any{"HGETALL", k})[0])
+			}
 			w.problem("does not come to rest: %s; the engine waits for %q", why, w.manager.waits())
 			w.mu.Unlock()
 			break
