@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -131,21 +132,42 @@ func (l listQuery) idMarker() string {
 func (q *request) listMoving(ctx context.Context, l listQuery) error {
 	// The ledger's route may be ahead of ours: then keys that the new main alone
 	// holds are not dirty any more once nobody copies them back.
-	loc, err := q.bucketLocation(ctx)
-	if err != nil {
-		return err
+	compare := false
+	for began := time.Now(); ; {
+		loc, err := q.bucketLocation(ctx)
+		if err != nil {
+			return err
+		}
+		main := loc.Route.Main
+		if l.op == s3.ListMultipartUploads {
+			return q.listUploads(ctx, l, main)
+		}
+		unsure := compare || loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched
+		err = q.listMerged(ctx, l, main, unsure)
+		if noBucket(err) && loc.Store != main {
+			err = q.listMerged(ctx, l, main.Other(), unsure)
+		}
+		var lost *overlayLost
+		if !errors.As(err, &lost) {
+			return err
+		}
+		// What processes remember comes first, then what the stores hold.
+		if compare = lost.state == ledger.Lost; compare {
+			continue
+		}
+		if time.Since(began) > q.p.cfg.LedgerWait {
+			return s3.ErrSlowDown
+		}
+		if err := pause(ctx, jitter(20*time.Millisecond, 100*time.Millisecond)); err != nil {
+			return err
+		}
 	}
-	unsure := loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched
-	main := loc.Route.Main
-	if l.op == s3.ListMultipartUploads {
-		return q.listUploads(ctx, l, main)
-	}
-	err = q.listMerged(ctx, l, main, unsure)
-	if noBucket(err) && loc.Store != main {
-		return q.listMerged(ctx, l, main.Other(), unsure)
-	}
-	return err
 }
+
+// overlayLost says that the ledger lost which keys are dirty, on some shard.
+type overlayLost struct{ state ledger.LossState }
+
+func (*overlayLost) Error() string { return "the ledger lost which keys are dirty" }
 
 func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Store, unsure bool) error {
 	o := overlay{
@@ -166,6 +188,9 @@ func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Sto
 				page, err = q.p.ledger.DirtyRange(ctx, listed, q.in.Bucket, prefix, after, limit)
 				return err
 			})
+			if err == nil && page.Loss != ledger.Healthy && (!unsure || page.Loss != ledger.Lost) {
+				err = &overlayLost{page.Loss}
+			}
 			return page, err
 		},
 	}

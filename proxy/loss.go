@@ -32,10 +32,15 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 			continue
 		case loc.Route.State != ledger.Switched || o.Key == "":
 			return loc.Route.Main, false, nil
+		case loc.Loss != ledger.Lost:
+			return 0, false, errReplaying
 		}
 		return q.decide(ctx, o, loc)
 	}
 }
+
+// errReplaying: somebody may still tell of a newer version, so any answer may be stale.
+var errReplaying = s3.ErrSlowDown.With("Redis lost data, and it is still being found out what. Please try again.")
 
 // decide compares an object on both stores. If they differ, the newer one is
 // written into the ledger, so that every process says the same from then on.

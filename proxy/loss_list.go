@@ -16,8 +16,14 @@ func (q *request) bucketLocation(ctx context.Context) (loc ledger.Location, err 
 			loc, err = q.p.ledger.Lookup(ctx, ledger.Object{Bucket: q.in.Bucket})
 			return err
 		})
-		if err != nil || loc.Loss == ledger.Healthy || loc.Loss == ledger.Lost || time.Since(began) > q.p.cfg.LedgerWait/2 {
+		if err != nil || loc.Loss == ledger.Healthy || loc.Loss == ledger.Lost {
 			return loc, err
+		}
+		if time.Since(began) > q.p.cfg.LedgerWait/2 {
+			if loc.Route.State == ledger.Switched {
+				return loc, errReplaying
+			}
+			return loc, nil
 		}
 		q.p.metrics.wait("replay")
 		if err := pause(ctx, jitter(20*time.Millisecond, 100*time.Millisecond)); err != nil {

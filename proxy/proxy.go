@@ -158,7 +158,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.member = p.ledger.Join(ledger.MemberOptions{
 		Role: ledger.RoleProxy, Instance: cfg.Instance, Interval: cfg.Heartbeat, Log: cfg.Log,
-		Apply: p.apply, Unrecorded: p.unrecorded.count, Adopts: cfg.StateDir != "",
+		Apply: p.apply, Unrecorded: p.unrecorded.count, Adopts: cfg.StateDir != "", Lands: cfg.MaxInFlight,
 	})
 	return p, nil
 }

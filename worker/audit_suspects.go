@@ -95,7 +95,13 @@ func (w *Worker) auditSuspects(take, work context.Context, session string, r led
 	if j.problem != nil {
 		wait, problem = w.backoff(3), problemOf(take, j.problem)
 	}
-	return w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
+	err = w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
+	if errors.Is(err, ledger.ErrUnavailable) {
+		// It may be counted already, or yet: given back, the batch would be counted twice.
+		w.member.Abandon()
+		return nil
+	}
+	return err
 }
 
 // proxiesQuiet reports whether no proxy may hold writes that it could not record.
@@ -119,6 +125,7 @@ func (j *judging) group(take, work context.Context, items []ledger.Suspect) erro
 		keys[i] = it.Key
 	}
 	claims, err := j.led.ClaimObjects(take, j.session, j.s.Bucket, keys)
+	j.abandonIfLost(err)
 	if err != nil {
 		j.left = append(j.left, items...)
 		return err

@@ -38,6 +38,11 @@ func (w *Worker) sweep(ctx context.Context, self string) error {
 	if _, err := w.led.SettleDoubts(ctx, doubtsMost); err != nil {
 		return err
 	}
+	if n, err := w.led.Orphans(ctx); err != nil {
+		return err
+	} else if n > 0 {
+		w.log.Info("found what sessions had left that nobody knows any more", "sessions", n)
+	}
 	dead, err := w.led.DeadSessions(ctx, w.cfg.DeadAfter)
 	if err != nil {
 		return err

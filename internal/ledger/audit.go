@@ -269,14 +269,15 @@ func (l *Ledger) ReleaseSuspects(ctx context.Context, session string, s Suspects
 // what the ledger does not know of explains a difference; with repair, the object
 // is dirty from now on, so that it is copied. ErrClaimLost: look again.
 func (l *Ledger) Judge(ctx context.Context, c Claim, repair bool) (bool, error) {
-	v, err := l.run(ctx, l.call(judgeScript, l.prefix(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version, flag(repair)))
+	v, err := l.run(ctx, l.callAs(judgeScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version, flag(repair)))
 	if err != nil {
 		return false, err
 	}
-	if v == "LOST" {
+	said := l.ended(c, v)
+	if said == "LOST" {
 		return false, ErrClaimLost
 	}
-	return v == "OK", nil
+	return said == "OK", nil
 }
 
 func unixMilli(t time.Time) int64 {

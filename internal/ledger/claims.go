@@ -55,7 +55,7 @@ func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]
 		if len(out) >= limit {
 			break
 		}
-		v, err := l.run(ctx, l.call(claimEventsScript, l.shard((first+i)%l.shards), session, limit-len(out), newID()))
+		v, err := l.run(ctx, l.callAs(claimEventsScript, (first+i)%l.shards, session, limit-len(out), newID()))
 		if err != nil {
 			return out, err
 		}
@@ -88,7 +88,7 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 	var calls []call
 	for i, ks := range byShard {
 		if len(ks) > 0 {
-			calls = append(calls, l.call(claimObjectsScript, l.shard(i), append([]any{session, bucket, newID()}, ks...)...))
+			calls = append(calls, l.callAs(claimObjectsScript, i, session, append([]any{bucket, newID()}, ks...)...))
 		}
 	}
 	vs, errs := l.runAll(ctx, calls)
@@ -118,7 +118,7 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 // within ttl; where the store can, make it conditional on what it holds now.
 // ErrClaimLost: a client was first; drop the copy.
 func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
-	v, err := l.run(ctx, l.call(lockScript, l.prefix(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds()))
+	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds()))
 	if err != nil {
 		return err
 	}
@@ -134,14 +134,14 @@ func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
 func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
 	calls := make([]call, len(claims))
 	for i, c := range claims {
-		calls[i] = l.call(settleScript, l.prefix(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version)
+		calls[i] = l.callAs(settleScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version)
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, v := range vs {
 		if errs[i] != nil {
 			continue
 		}
-		switch v {
+		switch l.ended(claims[i], v) {
 		case "LOST":
 			errs[i] = ErrClaimLost
 		case "OVERRUN":
@@ -154,9 +154,21 @@ func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
 func (l *Ledger) release(ctx context.Context, mode, cause string, delay time.Duration, claims ...Claim) error {
 	calls := make([]call, len(claims))
 	for i, c := range claims {
-		calls[i] = l.call(releaseScript, l.prefix(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, mode, delay.Milliseconds(), cause)
+		calls[i] = l.callAs(releaseScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, mode, delay.Milliseconds(), cause)
 	}
-	return l.runAllErr(ctx, calls)
+	vs, errs := l.runAll(ctx, calls)
+	for i, v := range vs {
+		l.told.note(l.shardOf(claims[i].Object), claims[i].Session, integer(v))
+	}
+	return errors.Join(errs...)
+}
+
+// ended notes the answer to the end of a claim.
+func (l *Ledger) ended(c Claim, v any) string {
+	list, _ := v.([]any)
+	said, _ := list[0].(string)
+	l.told.note(l.shardOf(c.Object), c.Session, integer(list[1]))
+	return said
 }
 
 // Unclaim gives claims back at once: nothing was written. The objects are

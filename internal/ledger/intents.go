@@ -113,15 +113,16 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	if opt.Store != nil {
 		want = opt.Store.code()
 	}
-	args := make([]any, 0, 6+2*len(keys))
-	args = append(args, session, want, flag(opt.InSync), bucket, flag(opt.Removes), flag(opt.Compared))
+	args := make([]any, 0, 5+2*len(keys))
+	args = append(args, want, flag(opt.InSync), bucket, flag(opt.Removes), flag(opt.Compared))
 	ids := make([]string, len(keys))
 	for i, k := range keys {
 		ids[i] = newID()
 		args = append(args, ids[i], k)
 	}
-	began := time.Now()
-	v, err := l.run(ctx, l.call(beginScript, l.prefix(Object{bucket, keys[0]}), args...))
+	began, shard := time.Now(), l.shardOf(Object{bucket, keys[0]})
+	l.told.opened(shard, session, ids)
+	v, err := l.run(ctx, l.callAs(beginScript, shard, session, args...))
 	if errors.Is(err, ErrUnavailable) {
 		lost := make([]Intent, len(keys))
 		for i, k := range keys {
@@ -129,10 +130,16 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 		}
 		return lost, err
 	}
+	var a []string
+	if err == nil {
+		a = strs(v)
+	}
+	if err != nil || a[0] != "OK" {
+		l.told.closed(shard, session, ids...)
+	}
 	if err != nil {
 		return nil, err
 	}
-	a := strs(v)
 	switch a[0] {
 	case "OK":
 	case "FENCED":
@@ -177,7 +184,7 @@ func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
 func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 	calls := make([]call, len(intents))
 	for i, in := range intents {
-		calls[i] = l.call(commitScript, l.prefix(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest))
+		calls[i] = l.callAs(commitScript, l.shardOf(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest))
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, v := range vs {
@@ -186,7 +193,7 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 		}
 		a := strs(v)
 		in := intents[i]
-		l.told.note(l.shardOf(in.Object), in.Session, number(a[2]))
+		l.settled(in, number(a[2]))
 		l.told.committed(in.Object, storeOf(a[1]), number(a[2]))
 		if a[0] == "-1" {
 			errs[i] = ErrSettled
@@ -199,9 +206,25 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 func (l *Ledger) Abort(ctx context.Context, intents ...Intent) error {
 	calls := make([]call, len(intents))
 	for i, in := range intents {
-		calls[i] = l.call(abortScript, l.prefix(in.Object), in.Session, in.ID, in.Store.code(), in.Object.Bucket, in.Object.Key)
+		calls[i] = l.callAs(abortScript, l.shardOf(in.Object), in.Session, in.ID, in.Store.code(), in.Object.Bucket, in.Object.Key)
 	}
-	return l.runAllErr(ctx, calls)
+	return l.settle(ctx, calls, intents)
+}
+
+func (l *Ledger) settle(ctx context.Context, calls []call, intents []Intent) error {
+	vs, errs := l.runAll(ctx, calls)
+	for i, v := range vs {
+		if errs[i] == nil {
+			l.settled(intents[i], integer(v))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// settled notes that the ledger knows how an intent ended.
+func (l *Ledger) settled(in Intent, seq int64) {
+	l.told.note(l.shardOf(in.Object), in.Session, seq)
+	l.told.closed(l.shardOf(in.Object), in.Session, in.ID)
 }
 
 // Doubt leaves intents open whose outcome is unknown; after the longest time
@@ -212,9 +235,9 @@ func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Inte
 	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {
-		calls[i] = l.call(doubtScript, l.prefix(in.Object), in.Session, in.ID, after.Milliseconds(), in.Object.Bucket, in.Object.Key, in.Store.code())
+		calls[i] = l.callAs(doubtScript, l.shardOf(in.Object), in.Session, in.ID, after.Milliseconds(), in.Object.Bucket, in.Object.Key, in.Store.code())
 	}
-	return l.runAllErr(ctx, calls)
+	return l.settle(ctx, calls, intents)
 }
 
 // Record replays writes that were forwarded while the ledger was out of reach.

@@ -22,6 +22,7 @@ import "strconv"
 //	once:SESSION:CALL string  a claim's call, should it come again          60 s
 //	fail         hash    objects given up: cause                        until copied or retried
 //	u            hash    uploads on a store other than route.uploads    until done, or SwitchDone
+//	ulost        string  the ledger lost which uploads it remembered    until Steady
 //	cnt          hash    records by newest store, intents by store      for ever
 //
 // Below the migration's prefix cf:{NAME}:

@@ -44,6 +44,8 @@ type DirtyPage struct {
 	// Horizon is the last key that was looked at; nothing after it is known.
 	// Empty: the whole range was looked at.
 	Horizon string
+	// Loss: keys may be missing, for the ledger lost data.
+	Loss LossState
 }
 
 // DirtyRange returns the keys after a key and below a prefix whose newest
@@ -75,7 +77,13 @@ func (l *Ledger) DirtyRange(ctx context.Context, listed Store, bucket, prefix, a
 		if a[0] != "" && (p.Horizon == "" || a[0] < p.Horizon) {
 			p.Horizon = a[0]
 		}
-		p.Keys = append(p.Keys, a[1:]...)
+		if number(a[1]) < l.seen.Load() {
+			return p, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
+		}
+		if a[2] != "" && p.Loss != Suspected && p.Loss != Replaying {
+			p.Loss = LossState(a[2])
+		}
+		p.Keys = append(p.Keys, a[3:]...)
 	}
 	slices.Sort(p.Keys)
 	if p.Horizon != "" {
@@ -123,6 +131,9 @@ func (l *Ledger) UploadSure(ctx context.Context, o Object, uploadID string) (s S
 		return Source, false, err
 	}
 	a := strs(v)
+	if number(a[2]) < l.seen.Load() {
+		return Source, false, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
+	}
 	return storeOf(a[0]), a[1] == "1", nil
 }
 
@@ -151,5 +162,5 @@ func (p DirtyPage) Cut(horizon string) DirtyPage {
 	if found {
 		n++
 	}
-	return DirtyPage{Keys: p.Keys[:n], Horizon: horizon}
+	return DirtyPage{Keys: p.Keys[:n], Horizon: horizon, Loss: p.Loss}
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"time"
 
@@ -105,10 +104,9 @@ func (l *Ledger) Adopt(ctx context.Context, o Object, s Store) (Store, error) {
 // vouch says for each shard whether what a session was told there last is still
 // known, and returns the losses that there are.
 func (l *Ledger) vouch(ctx context.Context, session string) ([]Loss, error) {
-	id := rand.Text()
 	calls := make([]call, l.shards)
 	for i := range calls {
-		calls[i] = l.call(vouchScript, l.shard(i), session, l.told.highest(i, session), id)
+		calls[i] = l.callAs(vouchScript, i, session)
 	}
 	vs, errs := l.runAll(ctx, calls)
 	if err := errors.Join(errs...); err != nil {
@@ -127,8 +125,9 @@ func (l *Ledger) vouch(ctx context.Context, session string) ([]Loss, error) {
 const replayStep = 500
 
 // replay tells the ledger again what this process committed of late, and then
-// that it has, for each loss.
-func (l *Ledger) replay(ctx context.Context, session string, losses []Loss) (int, error) {
+// that it has, for each loss. lands is how long a request can land whose intent
+// came back with older data.
+func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, lands time.Duration) (int, error) {
 	recent, whole := l.told.recent()
 	shards := map[int]bool{}
 	for _, x := range losses {
@@ -162,7 +161,11 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss) (int
 		}
 	}
 	for _, x := range losses {
-		calls = append(calls, l.call(replayedScript, l.shard(x.Shard), session, x.ID))
+		args := []any{session, x.ID, lands.Milliseconds()}
+		for _, id := range l.told.stillOpen(x.Shard, session) {
+			args = append(args, id)
+		}
+		calls = append(calls, l.call(replayedScript, l.shard(x.Shard), args...))
 	}
 	return n, flush()
 }

@@ -1,94 +1,202 @@
 package ledger
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
 
-// lost says that this ledger lost all but what it still holds, and that every
-// session has told what it knew.
-func (f *fixture) lost(flip time.Time) {
+// lost keeps what Redis holds, and brings it back after f: a failover to a
+// replica that lags, and knows our scripts.
+func (f *fixture) lost(do func()) {
 	f.t.Helper()
-	f.ok(f.MarkLost(f.ctx, flip))
-	all, err := f.Losses(f.ctx)
+	keys, err := f.rdb.Keys(f.ctx, "*").Result()
 	f.ok(err)
-	for _, x := range all {
-		f.ok(f.MoveLoss(f.ctx, x, Lost, flip, true))
+	dump := map[string]string{}
+	for _, k := range keys {
+		if dump[k], err = f.rdb.Dump(f.ctx, k).Result(); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	do()
+	pipe := f.rdb.TxPipeline()
+	pipe.FlushAll(f.ctx)
+	for k, v := range dump {
+		pipe.Restore(f.ctx, k, 0, v)
+	}
+	_, err = pipe.Exec(f.ctx)
+	f.ok(err)
+}
+
+func (f *fixture) join(role Role) *Member {
+	f.t.Helper()
+	m := f.Join(MemberOptions{Role: role, Instance: string(role)})
+	f.beat(m)
+	return m
+}
+
+func (f *fixture) beat(m *Member) {
+	f.t.Helper()
+	for again := true; again; {
+		var err error
+		again, err = m.Beat(f.ctx)
+		f.ok(err)
 	}
 }
 
-// After a loss during a switch, a record from before it, or one that only says
-// that something is under way, must not come to count because a request or a
-// copy ends whose outcome nobody knows: the stores tell which one is newest.
-func TestWhatEndsWithoutAnOutcomeAfterALossLeavesItToTheStores(t *testing.T) {
-	for name, end := range map[string]func(*fixture){
-		"a request in doubt": func(f *fixture) {
-			in := f.begin(object, BeginOptions{})
-			f.lost(f.now)
-			f.ok(f.Doubt(f.ctx, time.Minute, in))
-			f.now = f.now.Add(time.Minute)
-			if n, err := f.SettleDoubts(f.ctx, 10); n != 1 || err != nil {
-				f.t.Fatal(n, err)
-			}
-		},
-		"a request begun since, in doubt": func(f *fixture) {
-			f.lost(f.now)
-			f.ok(f.Doubt(f.ctx, 0, f.begin(object, BeginOptions{})))
-			if n, err := f.SettleDoubts(f.ctx, 10); n != 1 || err != nil {
-				f.t.Fatal(n, err)
-			}
-		},
-		"a request that was forgotten, in doubt": func(f *fixture) {
-			in := f.begin(object, BeginOptions{})
-			f.ok(f.rdb.Del(f.ctx, "cf:{test/0}:i:p1").Err())
-			f.lost(f.now)
-			f.ok(f.Doubt(f.ctx, 0, in))
-		},
-		"a proxy that died": func(f *fixture) {
-			f.begin(object, BeginOptions{})
-			f.lost(f.now)
-			if done, err := f.Bury(f.ctx, "p1", 0); !done || err != nil {
-				f.t.Fatal(done, err)
-			}
-		},
-		"a worker that died": func(f *fixture) {
-			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
-			f.claim()
-			f.lost(f.now)
-			if done, err := f.Bury(f.ctx, "w1", 0); !done || err != nil {
-				f.t.Fatal(done, err)
-			}
-		},
-		"a copy that failed": func(f *fixture) {
-			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
-			c := f.claim()
-			f.lost(f.now)
-			f.ok(f.Fail(f.ctx, c, "x", 0))
-		},
-	} {
+func (f *fixture) states() (out []LossState) {
+	f.t.Helper()
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	for _, x := range all {
+		out = append(out, x.State)
+	}
+	return out
+}
+
+func TestLossOfOneCallIsSeenByTheNextOne(t *testing.T) {
+	open := func(f *fixture, session string) Intent {
+		in, err := f.Begin(f.ctx, session, object, BeginOptions{})
+		f.ok(err)
+		return in
+	}
+	calls := map[string]func(*fixture, string, Intent) error{
+		"begin":  func(f *fixture, s string, _ Intent) error { open(f, s); return nil },
+		"commit": func(f *fixture, _ string, in Intent) error { return f.Commit(f.ctx, in) },
+		"abort":  func(f *fixture, _ string, in Intent) error { return f.Abort(f.ctx, in) },
+		"doubt":  func(f *fixture, _ string, in Intent) error { return f.Doubt(f.ctx, time.Minute, in) },
+	}
+	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 1)
-			f.route(switched)
-			end(f)
-			loc, err := f.Lookup(f.ctx, object)
-			f.ok(err)
-			if loc.Loss != Lost {
-				t.Errorf("the ledger claims to know that the newest is on the %s: %+v", loc.Store, loc)
+			f.route(steady)
+			s := f.join(RoleProxy).ID()
+			in := open(f, s)
+			f.lost(func() { f.ok(call(f, s, in)) })
+			// It leaves something newer behind, before any heartbeat.
+			f.ok(f.Commit(f.ctx, open(f, s)))
+			if got := f.states(); len(got) != 1 || got[0] != Replaying {
+				t.Errorf("%q", got)
 			}
 		})
 	}
 }
 
-// A write that was answered counts, whoever forgot that it was under way.
-func TestCommitAfterALossCounts(t *testing.T) {
+func TestLossOfTheEndOfACopyIsSeen(t *testing.T) {
+	ends := map[string]func(*fixture, Claim) error{
+		"settle":  func(f *fixture, c Claim) error { return f.Settle(f.ctx, c)[0] },
+		"unclaim": func(f *fixture, c Claim) error { return f.Unclaim(f.ctx, c) },
+		"judge":   func(f *fixture, c Claim) error { _, err := f.Judge(f.ctx, c, false); return err },
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			p, w := f.join(RoleProxy), f.join(RoleWorker)
+			in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+			f.ok(err)
+			f.ok(f.Commit(f.ctx, in))
+			cs, err := f.ClaimEvents(f.ctx, w.ID(), 1)
+			f.ok(err)
+			f.lost(func() { f.ok(end(f, cs[0])) })
+			f.beat(w)
+			if got := f.states(); len(got) != 1 || got[0] != Replaying {
+				t.Fatalf("%q", got)
+			}
+			// The claim is there again, and nobody knows of it: its session is given up.
+			old := cs[0].Session
+			f.beat(w)
+			if w.ID() == old {
+				t.Error("the session goes on with a claim that nobody will end")
+			}
+			f.beat(w)
+			now := w.ID()
+			f.beat(w)
+			if w.ID() != now {
+				t.Error("the session that followed was given up as well")
+			}
+		})
+	}
+}
+
+func TestIntentThatCameBackIsSettled(t *testing.T) {
+	f := newFixture(t, 2)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	begin := func() Intent {
+		in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+		f.ok(err)
+		return in
+	}
+	ended, open := begin(), begin()
+	f.lost(func() { f.ok(f.Commit(f.ctx, ended)) })
+	f.beat(p)
+	if s := f.stats(); s.Intents[Source] != 2 || s.Doubts != 1 {
+		t.Fatalf("%+v", s)
+	}
+	if n, err := f.SettleDoubts(f.ctx, 10); n != 0 || err != nil {
+		t.Fatal("settled while its request may still land", n, err)
+	}
+	f.now = f.now.Add(time.Minute)
+	if n, err := f.SettleDoubts(f.ctx, 10); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	f.ok(f.Commit(f.ctx, open))
+	if s := f.stats(); s.Intents != [2]int64{} || s.Dirty != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestASessionThatWasBuriedMissesNothing(t *testing.T) {
 	f := newFixture(t, 1)
-	f.route(switched)
-	in := f.begin(object, BeginOptions{})
-	f.lost(f.now)
-	f.ok(f.Commit(f.ctx, in))
-	loc, err := f.Lookup(f.ctx, object)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
 	f.ok(err)
-	if loc.Loss != Healthy || loc.Store != Target {
-		t.Errorf("%+v", loc)
+	for done := false; !done; f.now = f.now.Add(time.Minute) {
+		done, err = f.Bury(f.ctx, p.ID(), time.Minute)
+		f.ok(err)
+	}
+	f.ok(f.Commit(f.ctx, in))
+	if got := f.states(); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWhatABuriedSessionLeftIsBuriedAgainWhenItComesBack(t *testing.T) {
+	f := newFixture(t, 2)
+	f.route(steady)
+	p, w := f.join(RoleProxy), f.join(RoleWorker)
+	in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+	f.ok(err)
+	f.ok(f.Commit(f.ctx, in))
+	if _, err := f.ClaimEvents(f.ctx, w.ID(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.Orphans(f.ctx); n != 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	// Only the shard's part of the burial is lost.
+	bury := func(id string) {
+		for done := false; !done; f.now = f.now.Add(time.Minute) {
+			done, err = f.Bury(f.ctx, id, time.Minute)
+			f.ok(err)
+		}
+	}
+	f.lost(func() { bury(w.ID()) })
+	f.ok(f.rdb.SRem(f.ctx, f.global()+"sess", w.ID()).Err())
+	f.ok(f.rdb.Del(f.ctx, f.global()+"s:"+w.ID()).Err())
+	if n, err := f.Orphans(f.ctx); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	dead, err := f.DeadSessions(f.ctx, time.Minute)
+	f.ok(err)
+	if slices.ContainsFunc(dead, func(s Session) bool { return s.ID == w.ID() }) {
+		t.Fatal("it may live", dead)
+	}
+	f.now = f.now.Add(2 * time.Minute)
+	bury(w.ID())
+	if s := f.stats(); s.Dirty != 1 || s.Queued != 1 {
+		t.Errorf("%+v", s)
 	}
 }

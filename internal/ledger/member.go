@@ -31,6 +31,9 @@ type MemberOptions struct {
 	// Adopts says that this process has read its predecessor's journal: sessions
 	// of the same instance that died are clean once Unrecorded is 0.
 	Adopts bool
+	// Lands is how long a request can land after its process lost control of it; 0
+	// means 60 s.
+	Lands time.Duration
 	// NewID makes session ids; nil means at random. For simulations.
 	NewID func() string
 }
@@ -56,6 +59,9 @@ type Member struct {
 func (l *Ledger) Join(o MemberOptions) *Member {
 	if o.Interval == 0 {
 		o.Interval = 500 * time.Millisecond
+	}
+	if o.Lands == 0 {
+		o.Lands = time.Minute
 	}
 	if o.NewID == nil {
 		o.NewID = func() string { return string(o.Role) + "-" + rand.Text()[:12] }
@@ -127,7 +133,8 @@ func (m *Member) Run(ctx context.Context) error {
 func (m *Member) Beat(ctx context.Context) (bool, error) {
 	m.mu.Lock()
 	id, acked, beat := m.id, m.acked, m.beat
-	if m.next != "" {
+	first := m.next != ""
+	if first {
 		id, acked, beat = m.next, 0, 0
 	}
 	m.mu.Unlock()
@@ -162,7 +169,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	}
 	m.contact.Store(time.Now().UnixNano())
 	m.register(id, a.beat)
-	if err := m.vouch(bctx, id, a.lost); err != nil {
+	if err := m.vouch(bctx, id, first, a.lost); err != nil {
 		return false, err
 	}
 	if cur := m.route.Load(); cur == nil || *cur != r {
@@ -198,8 +205,9 @@ func (m *Member) Abandon() {
 }
 
 // vouch looks whether what this process was told is still known, and tells the
-// ledger again what it may have lost. lost says that a heartbeat is not.
-func (m *Member) vouch(ctx context.Context, id string, lost bool) error {
+// ledger again what it may have lost. first says that the session is new, lost that
+// a heartbeat is not known any more.
+func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	m.mu.Lock()
 	ended := m.ended
 	m.mu.Unlock()
@@ -233,7 +241,7 @@ func (m *Member) vouch(ctx context.Context, id string, lost bool) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	n, err := m.l.replay(ctx, id, todo)
+	n, err := m.l.replay(ctx, id, todo, m.o.Lands)
 	if err != nil {
 		return err
 	}
@@ -245,6 +253,11 @@ func (m *Member) vouch(ctx context.Context, id string, lost bool) error {
 	}
 	for _, x := range todo {
 		m.done[x.Shard] = x.ID
+	}
+	if m.o.Role == RoleWorker && !first && m.next == "" {
+		// Claims and tasks that had ended may have come back with older data: nobody
+		// but whoever buries this session would end them.
+		m.next, m.acked = m.o.NewID(), 0
 	}
 	return nil
 }

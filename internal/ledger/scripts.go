@@ -68,6 +68,7 @@ var (
 	setGRouteScript    = load("setgroute", "gprelude")
 	leaveScript        = load("leave", "gprelude")
 	fenceScript        = load("fence", "gprelude")
+	orphansScript      = load("orphans", "gprelude")
 	addBucketsScript   = load("addbuckets", "gprelude")
 	claimTaskScript    = load("claimtask", "gprelude")
 	releaseTaskScript  = load("releasetask", "gprelude")
@@ -104,6 +105,13 @@ func (l *Ledger) stamp() string {
 
 func (l *Ledger) call(s *script, key string, args ...any) call {
 	return call{s: s, key: key, args: append([]any{l.stamp()}, args...)}
+}
+
+// callAs is call for a session's own: it says what the session was told here last,
+// so that it is noticed if that was lost.
+func (l *Ledger) callAs(s *script, shard int, session string, args ...any) call {
+	stamp := l.stamp() + " " + session + " " + strconv.FormatInt(l.told.highest(shard, session), 10)
+	return call{s: s, key: l.shard(shard), args: append([]any{stamp, session}, args...)}
 }
 
 func wrap(name string, err error) error {

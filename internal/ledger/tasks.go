@@ -61,9 +61,18 @@ type BucketState struct {
 
 // AddBuckets queues buckets that are not known yet.
 func (l *Ledger) AddBuckets(ctx context.Context, names ...string) error {
-	args := make([]any, len(names))
-	for i, n := range names {
-		args[i] = n
+	return l.addBuckets(ctx, BucketPending, names)
+}
+
+// KnowBuckets makes buckets known that were copied before the ledger lost its data.
+func (l *Ledger) KnowBuckets(ctx context.Context, names ...string) error {
+	return l.addBuckets(ctx, BucketCopied, names)
+}
+
+func (l *Ledger) addBuckets(ctx context.Context, state string, names []string) error {
+	args := []any{state}
+	for _, n := range names {
+		args = append(args, n)
 	}
 	_, err := l.run(ctx, l.call(addBucketsScript, l.global(), args...))
 	return err

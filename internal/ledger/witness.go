@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +19,8 @@ const (
 // there, and tell again.
 type witness struct {
 	mu   sync.Mutex
-	last map[int]map[string]int64 // by shard and session: the largest sequence answered
+	last map[int]map[string]int64           // by shard and session: the largest sequence answered
+	open map[int]map[string]map[string]bool // by shard and session: ids of intents that the ledger may hold open
 	ring map[Object]told
 	old  []aged // of the ring, oldest first from head on; an object may be in it more than once
 	head int
@@ -47,6 +49,43 @@ func (w *witness) note(shard int, session string, seq int64) {
 		w.last[shard] = map[string]int64{}
 	}
 	w.last[shard][session] = max(seq, w.last[shard][session])
+}
+
+// opened notes intents that are about to be stored, closed those that are not open any more.
+func (w *witness) opened(shard int, session string, ids []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open == nil {
+		w.open = map[int]map[string]map[string]bool{}
+	}
+	if w.open[shard] == nil {
+		w.open[shard] = map[string]map[string]bool{}
+	}
+	if w.open[shard][session] == nil {
+		w.open[shard][session] = map[string]bool{}
+	}
+	for _, id := range ids {
+		w.open[shard][session][id] = true
+	}
+}
+
+func (w *witness) closed(shard int, session string, ids ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	open := w.open[shard][session]
+	for _, id := range ids {
+		delete(open, id)
+	}
+	if len(open) == 0 {
+		delete(w.open[shard], session)
+	}
+}
+
+// stillOpen returns the intents of a session that have not ended.
+func (w *witness) stillOpen(shard int, session string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.open[shard][session]))
 }
 
 // highest returns the largest sequence that a session was answered by a shard.

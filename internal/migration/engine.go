@@ -240,7 +240,9 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 	if f.in.Spec.Paused {
 		run = false
 	}
-	if f.route.Main == ledger.Source && f.route.State == ledger.Steady && run && e.Now().Sub(st.BucketsListedAt) >= relistEvery {
+	copying := f.route.Main == ledger.Source && f.route.State == ledger.Steady
+	// A ledger that was lost since must know which buckets to look for uploads in.
+	if run && (copying && e.Now().Sub(st.BucketsListedAt) >= relistEvery || st.BucketsListedAt.IsZero()) {
 		names := f.in.Spec.Buckets
 		if names == nil {
 			var err error
@@ -255,8 +257,12 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 				return nil
 			}
 		}
+		add := e.Ledger.AddBuckets
+		if !copying {
+			add = e.Ledger.KnowBuckets
+		}
 		if len(names) > 0 {
-			if err := e.Ledger.AddBuckets(ctx, names...); err != nil {
+			if err := add(ctx, names...); err != nil {
 				return err
 			}
 		}

@@ -73,6 +73,23 @@ func (w *world) beat() {
 	}
 }
 
+// buryAbandoned does what workers do with the sessions that others have given up.
+func (w *world) buryAbandoned() {
+	w.t.Helper()
+	all, err := w.e.Ledger.Sessions(w.ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.ID == w.mem[s.Instance].ID() {
+			continue
+		}
+		if done, err := w.e.Ledger.Bury(w.ctx, s.ID, 0); !done || err != nil {
+			w.t.Fatal(done, err)
+		}
+	}
+}
+
 func (w *world) copyAll() {
 	w.t.Helper()
 	l, id := w.e.Ledger, w.mem["w"].ID()
@@ -549,8 +566,13 @@ func TestSwitchIsNotDoneWhenTheLedgerWasLostInTheMiddle(t *testing.T) {
 	if w.out.Phase != SwitchStarted {
 		t.Fatal("done, although nobody knows what the old store holds alone")
 	}
+	// Workers look for uploads in the buckets that the ledger knows.
+	if got, err := w.e.Ledger.Buckets(w.ctx); err != nil || len(got) != 1 || got[0].State != ledger.BucketCopied {
+		t.Fatal(got, err)
+	}
 	w.now = w.now.Add(forgotten)
 	w.beat()
+	w.buryAbandoned()
 	w.dangling(0)
 	r.Overrides = map[Guard]bool{GuardAuditClean: true}
 	w.step()

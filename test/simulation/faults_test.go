@@ -1,16 +1,27 @@
 package simulation
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
 
 // runFault lets one fault happen when its time comes, and mends it.
 func (w *world) runFault(f fault) {
+	if f.on != "" {
+		select {
+		case <-w.reached(f.on):
+		case <-w.over:
+			return
+		}
+	}
 	time.Sleep(f.at)
 	w.fault(f.kind, "")
 	w.mu.Lock()
 	w.disturbed(f.span + w.plan.maxInFlight + 20*time.Second)
+	if f.loses() {
+		w.disturbed(f.span + f.gap + w.plan.maxInFlight + time.Minute)
+	}
 	w.write(nil, "FAULT %s of %d for %v (%s)", f.kind, f.who, f.span, f.to)
 	w.mu.Unlock()
 	verb, who := f.kind, ""
@@ -39,6 +50,8 @@ func (w *world) runFault(f fault) {
 		w.refusing(true)
 		time.Sleep(f.span)
 		w.refusing(false)
+	case f.loses():
+		w.lose(f)
 	case who == "manager":
 		w.faultManager(verb, f)
 	default:
@@ -47,6 +60,27 @@ func (w *world) runFault(f fault) {
 	w.mu.Lock()
 	w.write(nil, "mended %s of %d", f.kind, f.who)
 	w.mu.Unlock()
+}
+
+// reached returns what is closed when the route has got to a state for the n-th
+// time: "Switched#1".
+func (w *world) reached(name string) chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.moments[name] == nil {
+		w.moments[name] = make(chan struct{})
+	}
+	return w.moments[name]
+}
+
+// reach notes that the route has got to a state. The caller holds the lock.
+func (w *world) reach(state string) {
+	w.result.routes[state]++
+	name := fmt.Sprintf("%s#%d", state, w.result.routes[state])
+	if w.moments[name] == nil {
+		w.moments[name] = make(chan struct{})
+	}
+	close(w.moments[name])
 }
 
 func (w *world) refusing(v bool) {
@@ -105,6 +139,14 @@ func (w *world) faultNode(verb, kind string, f fault) {
 		return // another fault has it
 	}
 	switch verb {
+	case "wakeDie":
+		w.disturb(p, "stop", f)
+		time.Sleep(between(roll(w.seed, f.id+p.name), 0, 1500*time.Millisecond))
+		if p.alive() {
+			w.kill(n)
+			time.Sleep(time.Second)
+			w.restart(n)
+		}
 	case "crash":
 		w.kill(n)
 		time.Sleep(min(f.span, 25*time.Second))

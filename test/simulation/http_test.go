@@ -178,6 +178,8 @@ func (s *store) servePart(r *http.Request, q url.Values, b *bucket, key, id, bod
 		n, _ := strconv.Atoi(q.Get("partNumber"))
 		u.parts[n] = body
 		return answer{200, http.Header{"Etag": {md5tag(body)}}, ""}
+	case http.MethodGet:
+		return document("<ListPartsResult><IsTruncated>false</IsTruncated></ListPartsResult>")
 	case http.MethodDelete:
 		delete(b.uploads, id)
 		return answer{204, http.Header{}, ""}

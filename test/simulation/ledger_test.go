@@ -45,8 +45,9 @@ func (h redisHook) run(ctx context.Context, cmds ...redis.Cmder) error {
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
 	var answers []any
+	var at time.Time
 	_, err := h.p.call(ctx, redisPeer, w.labelOf(requests), w.plan.maxInFlight, func() {
-		answers = w.execute(h.p, requests)
+		answers, at = w.execute(h.p, requests), time.Now()
 	})
 	if err != nil {
 		err = &net.OpError{Op: "read", Net: "tcp", Err: err}
@@ -55,6 +56,7 @@ func (h redisHook) run(ctx context.Context, cmds ...redis.Cmder) error {
 		}
 		return err
 	}
+	w.heard(h.p, requests, answers, at)
 	w.teeth.hear(ctx, h.p, requests, answers)
 	var first error
 	for i, c := range cmds {
@@ -74,12 +76,23 @@ func (w *world) ledgerOf(p *process) *ledger.Ledger {
 	w.mu.Lock()
 	w.closers = append(w.closers, func() { _ = rdb.Close() })
 	w.mu.Unlock()
-	return ledger.New(ledger.Options{Redis: rdb, Migration: "sim", Shards: w.plan.shards, Now: time.Now})
+	return ledger.New(ledger.Options{Redis: rdb, Migration: migrationName, Shards: w.plan.shards, Now: time.Now})
+}
+
+// sumOf returns the script that a request runs, "" for other commands.
+func sumOf(args []any) string {
+	switch text(args[0]) {
+	case "evalsha":
+		return text(args[1])
+	case "eval":
+		return sha(text(args[1]))
+	}
+	return ""
 }
 
 // scriptOf names a request.
 func (w *world) scriptOf(args []any) string {
-	if s, ok := scripts[text(args[min(1, len(args)-1)])]; ok {
+	if s, ok := scripts[sumOf(args)]; ok {
 		return s.name
 	}
 	return strings.ToLower(text(args[0]))
@@ -111,30 +124,43 @@ func (w *world) execute(p *process, requests [][]any) []any {
 	if w.redisLost {
 		return w.refuse(requests)
 	}
-	send := make([][]any, 0, len(requests)+1)
-	skip := 0
+	answers := make([]any, len(requests))
+	var send [][]any
+	var at []int // of send: whose answer it is; -1: nobody's
 	for i, args := range requests {
 		name := w.scriptOf(args)
+		if sum := sumOf(args); sum != "" {
+			if _, ok := scripts[sum]; !ok {
+				w.problem("unknown to the simulation: %.80s", text(args[1]))
+			}
+			if w.forgot != nil && text(args[0]) == "eval" {
+				delete(w.forgot, sum)
+			}
+			if w.forgot[sum] {
+				answers[i] = redisError("NOSCRIPT No matching script. Please use EVAL.")
+				continue
+			}
+			args = append([]any(nil), args...)
+			args[0], args[1] = "evalsha", sum
+			if w.teeth != nil && w.teeth.scripts[sum] != "" {
+				args[1] = w.teeth.scripts[sum]
+			}
+		}
 		if name == "elect" {
 			// Redis' own clock does not move with ours, so leases end by our hand.
 			lease, now := text(args[6]), time.Now()
 			if until, ok := w.leases[lease]; ok && !now.Before(until) {
-				send = append(send, []any{"DEL", text(args[3]) + "lease:" + lease})
-				skip++
+				send, at = append(send, []any{"DEL", text(args[3]) + "lease:" + lease}), append(at, -1)
 			}
-			args = append([]any(nil), args...)
 			args[7] = 1_000_000_000
 		}
-		if w.teeth != nil && name != "evalsha" {
-			if s, ok := w.teeth.scripts[text(args[1])]; ok {
-				args = append([]any(nil), args...)
-				args[1] = s
-			}
-		}
-		send = append(send, args)
-		_ = i
+		send, at = append(send, args), append(at, i)
 	}
-	answers := w.redis.do(send...)[skip:]
+	for i, v := range w.redis.do(send...) {
+		if at[i] >= 0 {
+			answers[at[i]] = v
+		}
+	}
 	for i, args := range requests {
 		name := w.scriptOf(args)
 		if name == "elect" && answers[i] == int64(1) {
@@ -163,12 +189,12 @@ func (w *world) refuse(requests [][]any) []any {
 
 // dull are calls that a trace is better without.
 var dull = map[string]bool{"heartbeat": true, "elect": true, "stats": true, "hgetall": true, "smembers": true, "hmget": true,
-	"llen": true, "settledoubts": true, "hget": true, "claimtask": true}
+	"llen": true, "settledoubts": true, "hget": true, "claimtask": true, "vouch": true, "auditclaim": true, "lrange": true, "hkeys": true}
 
 func brief(v any) string {
 	s := strings.ReplaceAll(fmt.Sprint(v), "\x00", "/")
 	if list, ok := v.([]any); ok && len(list) > 3 && len(text(list[1])) == 40 {
-		s = strings.ReplaceAll(fmt.Sprint(list[5:]), "\x00", "/")
+		s = strings.ReplaceAll(fmt.Sprint(list[min(5, len(list)):]), "\x00", "/")
 	}
 	if len(s) > 160 {
 		s = s[:160] + "…"
@@ -183,6 +209,8 @@ type memo struct {
 	polls          map[string]poll
 	fenced         map[string]bool
 }
+
+func newMemo() memo { return memo{polls: map[string]poll{}, fenced: map[string]bool{}} }
 
 type poll struct {
 	version int64
@@ -207,7 +235,7 @@ func (m *memo) known(p *process, cmds []redis.Cmder) (any, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := w.scriptOf(args)
-	if name != "claimevents" && name != "claimtask" {
+	if name != "claimevents" && name != "claimtask" && name != "auditclaim" {
 		return nil, false
 	}
 	got, ok := m.polls[pollKey(args)]
@@ -223,18 +251,19 @@ func (m *memo) known(p *process, cmds []redis.Cmder) (any, bool) {
 }
 
 func (m *memo) version(name string) int64 {
-	if name == "claimtask" {
-		return m.tasks
+	if name == "claimevents" {
+		return m.objects
 	}
-	return m.objects
+	return m.tasks
 }
 
 // executed notes what a call changed. The caller holds the world's lock.
 func (m *memo) executed(w *world, name string, args []any, answer any) {
 	list, _ := answer.([]any)
 	switch name {
-	case "claimtask":
-		if len(list) == 0 {
+	case "claimtask", "auditclaim":
+		// Keys that an audit has set aside become due as time goes by.
+		if len(list) == 0 && (name == "claimtask" || w.redis.do([]any{"LLEN", text(args[3]) + "zq"})[0] == int64(0)) {
 			m.polls[pollKey(args)] = poll{m.tasks, answer, 0}
 			return
 		}
@@ -266,9 +295,15 @@ func (m *memo) executed(w *world, name string, args []any, answer any) {
 		if answer != int64(0) {
 			m.objects++
 		}
-	case "addbuckets", "finishbucket", "failbucket", "retrybuckets", "advance", "split", "finishbatch", "releasetask", "leave":
+	case "addbuckets", "finishbucket", "failbucket", "retrybuckets", "advance", "split", "finishbatch", "releasetask", "leave", "setgroute",
+		"auditstart", "auditadvance", "auditjudged", "auditrelease", "auditsplit", "auditend":
 		m.tasks++
-	case "commit", "abort", "doubt", "record", "claimobjects", "settle", "release", "retryfailed", "setroute":
+	case "commit", "abort", "doubt", "record", "claimobjects", "settle", "release", "retryfailed", "setroute",
+		"suspect", "replay", "adopt", "endloss", "judge":
 		m.objects++
+	case "vouch":
+		if len(list) == 2 && text(list[1]) != "" {
+			m.objects++
+		}
 	}
 }

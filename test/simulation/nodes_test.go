@@ -159,10 +159,15 @@ type manager struct {
 	ended  chan struct{}
 	cancel context.CancelFunc
 	out    migration.Output
+	told   map[string]bool // unclean events that it saw
 }
 
 func newManager(w *world) *manager {
-	return &manager{w: w, spec: migration.Spec{Buckets: []string{bucketName}}}
+	m := &manager{w: w, spec: migration.Spec{Buckets: []string{bucketName}}, told: map[string]bool{}}
+	if w.plan.audit {
+		m.spec.Audit = migration.AuditRequest{Mode: "ETag", Repair: true}
+	}
+	return m
 }
 
 func (m *manager) start() {
@@ -180,13 +185,24 @@ func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 	r := roll(w.seed, "rhythm "+p.name)
 	for p.alive() {
 		w.mu.Lock()
-		in := migration.Input{State: m.state, Spec: m.spec, Stores: [2]migration.StoreFacts{{Reachable: true}, {Reachable: true}}, Instances: map[string]bool{}}
+		in := migration.Input{State: m.state, Spec: m.spec, Stores: [2]migration.StoreFacts{{Reachable: true}, {Reachable: true}}, Instances: map[string]bool{},
+			Persist: func(ctx context.Context, st migration.State) error {
+				time.Sleep(between(r, time.Millisecond, 20*time.Millisecond))
+				if err := p.up(ctx); err != nil {
+					return err
+				}
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				m.state = st
+				return nil
+			}}
 		for _, n := range w.nodes {
 			if n.kind == "proxy" {
 				in.Instances[n.instance] = true
 			}
 		}
 		w.mu.Unlock()
+		began := time.Now()
 		out, err := e.Step(ctx, in)
 		if p.up(ctx) != nil {
 			return
@@ -197,9 +213,17 @@ func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 		}
 		if out.State.Route != m.state.Route {
 			w.write(p, "ROUTE %+v", out.State.Route)
-			w.result.routes[string(out.State.Route.State)]++
+			w.reach(string(out.State.Route.State))
 		}
 		m.state, m.out = out.State, out
+		for _, u := range out.UncleanList {
+			m.told[u.Reason] = true
+		}
+		for _, c := range out.Conditions {
+			if c.Type == migration.CondLedgerHealthy && c.Status != nil && !*c.Status && c.Reason != "Unreachable" {
+				w.seeLoss(began)
+			}
+		}
 		w.mu.Unlock()
 		time.Sleep(min(max(out.Next, 200*time.Millisecond), 2*time.Second) + between(r, 0, w.plan.slowManager))
 	}
@@ -242,18 +266,20 @@ func (m *manager) waits() []string {
 
 // ask changes spec.switch.
 func (m *manager) ask(i int, s switchAt) {
-	m.w.mu.Lock()
-	defer m.w.mu.Unlock()
+	w := m.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	to := s.to
 	if s.flip {
 		to = m.state.Route.Main.Other()
 	}
 	req := migration.DefaultRequest(to)
 	req.PauseWrites, req.MaxPause, req.Attempt = s.pause, 20*time.Second, fmt.Sprint(i)
-	req.Overrides = map[migration.Guard]bool{migration.GuardAuditClean: true, migration.GuardCaughtUp: true}
+	// Nobody says that the stores are equal while an audit can.
+	req.Overrides = map[migration.Guard]bool{migration.GuardAuditClean: !w.plan.audit, migration.GuardCaughtUp: true}
 	m.spec.Switch = &req
 	if s.none {
 		m.spec.Switch = nil
 	}
-	m.w.write(nil, "ASK %v pause=%v none=%v", to, s.pause, s.none)
+	w.write(nil, "ASK %v pause=%v none=%v", to, s.pause, s.none)
 }

@@ -26,6 +26,10 @@ type plan struct {
 	clients          [][]op
 	faults           []fault
 	switches         []switchAt
+	audit            bool // spec.audit is on
+	// What goes wrong on purpose around a switch, see rough.
+	lateWrites, lateCopies float64 // shares of final requests that take very long, one way or the other
+	lateAborts             bool    // what is not sent fails late
 }
 
 // op is what one client does next.
@@ -46,9 +50,14 @@ type fault struct {
 	id   string
 	at   time.Duration
 	span time.Duration
+	on   string // it waits for the route to get there first: "Switched#1"
 	kind string
 	who  int
 	to   peer
+	// Of a loss of the ledger's data: how long Redis is away then, and whether it
+	// comes back without our scripts, as after a restart.
+	gap    time.Duration
+	forget bool
 }
 
 // switchAt is a change of spec.switch.
@@ -80,12 +89,10 @@ func newPlan(seed uint64) *plan {
 		p.switches = append(p.switches, switchAt{at: at, to: ledger.Store(r.IntN(2)), flip: chance(r, .7), pause: chance(r, .2), none: chance(r, .05)})
 	}
 	hot := 1 + r.IntN(len(keys))
-	if !calm && chance(r, .4) {
-		// Many writes of one key go unanswered while the route moves.
-		hot, p.writeFaults, p.callFaults = 1, .3, .01
-		for i := range p.switches {
-			p.switches[i].flip, p.switches[i].pause = true, false
-		}
+	rough := !calm && chance(r, .5)
+	if rough {
+		hot = 1 + r.IntN(2)*r.IntN(2)
+		p.rough(r)
 	}
 	for c := range 3 + r.IntN(4) {
 		p.clients = append(p.clients, drawOps(r, c, length, hot, p.switches))
@@ -102,9 +109,18 @@ func newPlan(seed uint64) *plan {
 	if calm {
 		return p
 	}
+	if rough {
+		// Other faults would mostly keep the route from moving.
+		slices.SortFunc(p.faults, func(a, b fault) int { return int(a.at - b.at) })
+		return p
+	}
 	for i := range r.IntN(7) {
 		p.faults = append(p.faults, drawFault(r, i, length))
 	}
+	if chance(r, .3) {
+		p.drawLosses(r, length)
+	}
+	p.audit = p.audit || chance(r, .2)
 	slices.SortFunc(p.faults, func(a, b fault) int { return int(a.at - b.at) })
 	return p
 }
@@ -140,8 +156,7 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []swit
 	return out
 }
 
-// The kinds of faults. "lose" and "flush" take from Redis what it had
-// acknowledged; they are not drawn yet.
+// The kinds of faults, without losses.
 var faultKinds = []string{"crashProxy", "crashWorker", "crashManager", "stopProxy", "stopWorker", "stopManager", "endProxy", "endWorker",
 	"cutProxy", "cutWorker", "cutManager", "redisDown", "redisRefuses", "storeDown", "crashProxy", "crashWorker", "stopProxy", "stopWorker"}
 

@@ -8,6 +8,11 @@ import (
 	"strings"
 )
 
+// migrationName is the one migration's.
+const migrationName = "sim"
+
+var ownLabel = "-- " + hex.EncodeToString([]byte(migrationName)) + "\n"
+
 // luaScript is one of the ledger's scripts as it is sent to Redis.
 type luaScript struct{ name, source string }
 
@@ -26,7 +31,7 @@ func luaScripts() (map[string]luaScript, error) {
 	out := map[string]luaScript{}
 	for _, f := range files {
 		name := strings.TrimSuffix(filepath.Base(f), ".lua")
-		for _, parts := range [][]string{{"prelude", "noroute", name}, {"prelude", name}, {"gprelude", name}} {
+		for _, parts := range [][]string{{"prelude", "noroute", name}, {"prelude", name}, {"gprelude", name}, {"gprelude", "auditlib", name}} {
 			source := ""
 			for _, p := range parts {
 				text, err := read(p)
@@ -36,8 +41,13 @@ func luaScripts() (map[string]luaScript, error) {
 				source += text
 			}
 			out[sha(source)] = luaScript{name, source}
+			// Some are sent with a text of the migration's own, see internal/ledger/fresh.go.
+			own := ownLabel + source
+			out[sha(own)] = luaScript{name, own}
 		}
 	}
+	fresh := ownLabel + "return 1"
+	out[sha(fresh)] = luaScript{"fresh", fresh}
 	return out, nil
 }
 

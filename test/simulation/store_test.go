@@ -77,7 +77,7 @@ func (s *store) precondition(h http.Header, have *object) string {
 }
 
 func contentHeader(h http.Header) http.Header {
-	out := http.Header{}
+	out := http.Header{"Content-Type": {"binary/octet-stream"}}
 	for k, v := range h {
 		if strings.HasPrefix(k, "X-Amz-Meta-") || k == "Content-Type" || k == "Cache-Control" {
 			out[k] = v

@@ -156,8 +156,8 @@ var teeth = []*tooth{
 		return answer
 	}},
 	{rule: "listings are overlaid", answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
-		if name == "dirtyrange" {
-			return []any{""}
+		if list, ok := answer.([]any); ok && name == "dirtyrange" {
+			return []any{"", list[1], list[2]}
 		}
 		return answer
 	}},

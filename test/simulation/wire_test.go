@@ -66,11 +66,15 @@ func (p *process) fateOf(to peer, label string) fate {
 	} else {
 		f.before, f.after = between(r, 200*time.Microsecond, 30*time.Millisecond), between(r, 200*time.Microsecond, 30*time.Millisecond)
 	}
-	if chance(r, w.plan.slow) {
-		f.before += between(r, 0, 3*time.Second)
+	slow := 3 * time.Second
+	if to == redisPeer {
+		slow = redisPatience / 3 // more would be no answer: a fault
 	}
 	if chance(r, w.plan.slow) {
-		f.after += between(r, 0, 3*time.Second)
+		f.before += between(r, 0, slow)
+	}
+	if chance(r, w.plan.slow) {
+		f.after += between(r, 0, slow)
 	}
 	if to != redisPeer && p.is("worker") && chance(r, w.plan.slowCopies) {
 		f.before += between(r, 0, 4*time.Second)
@@ -83,7 +87,21 @@ func (p *process) fateOf(to peer, label string) fate {
 	kind, span := r.IntN(8), between(r, 0, w.plan.maxInFlight*4/5)
 	half := chance(r, .5)
 	// What the dice are thrown for must not depend on the phase, only what follows.
-	if !fault || quiet || w.plan.mask[name] {
+	if quiet || w.plan.mask[name] {
+		return f
+	}
+	final := to != redisPeer && !strings.Contains(label, " GET ") && !strings.Contains(label, " HEAD ")
+	if final && (p.is("proxy") && chance(r, w.plan.lateWrites) || p.is("worker") && chance(r, w.plan.lateCopies)) {
+		switch {
+		case w.plan.lateAborts && chance(r, .3):
+			f.never, f.lost, f.refused = true, between(r, time.Second, w.plan.maxInFlight/2), "unsent"
+			w.fault("call "+label, name)
+		case f.late(r, w.plan.maxInFlight*4/5):
+			w.fault("call "+label, name)
+		}
+		return f
+	}
+	if !fault {
 		return f
 	}
 	soon := f.before + f.after

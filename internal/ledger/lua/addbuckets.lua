@@ -1,9 +1,10 @@
--- AddBuckets queues buckets that are not known yet. ARGV: now, buckets ... Returns how many were new.
+-- AddBuckets queues buckets that are not known yet, or ("Copied") only makes them known.
+-- ARGV: now, state ("Pending", "Copied"), buckets ... Returns how many were new.
 local n = 0
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   if redis.call('SADD', G .. 'buckets', ARGV[i]) == 1 then
-    redis.call('HSET', G .. 'b:' .. ARGV[i], 'state', 'Pending', 'open', 0)
-    redis.call('RPUSH', G .. 'bq', ARGV[i])
+    redis.call('HSET', G .. 'b:' .. ARGV[i], 'state', ARGV[2], 'open', 0)
+    if ARGV[2] == 'Pending' then redis.call('RPUSH', G .. 'bq', ARGV[i]) end
     n = n + 1
   end
 end

@@ -1,8 +1,9 @@
 -- DirtyRange walks the visible records of a bucket in key order.
 -- ARGV: now, listed store, bucket, min, max (lexical bounds), limit.
--- Returns {horizon, keys newest on the other store ...}; horizon "" = range exhausted.
+-- Returns {horizon, epoch, loss ("": none because of which keys may be missing; else its state),
+-- keys newest on the other store ...}; horizon "" = range exhausted.
 local keys = redis.call('ZRANGEBYLEX', P .. 'x:' .. ARGV[3], ARGV[4], ARGV[5], 'LIMIT', 0, ARGV[6])
-local out = {''}
+local out = {'', EPOCH, route[3] == 'Switched' and LOSS or ''}
 for _, k in ipairs(keys) do
   if k ~= '' then
     local n = redis.call('HGET', P .. 'o:' .. member(ARGV[3], k), 'n')

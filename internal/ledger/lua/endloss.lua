@@ -3,6 +3,8 @@
 -- that was noted until now is sure). Returns 1, or 0 when it has moved meanwhile.
 if loss[3] ~= ARGV[2] or LOSS ~= ARGV[3] then return 0 end
 if ARGV[4] == '' then
+  -- An audit does not find out which uploads were remembered.
+  if LOSS ~= 'suspect' and route[3] == 'Switched' then redis.call('SET', P .. 'ulost', '1') end
   redis.call('DEL', P .. 'loss', P .. 'vouched', P .. 'replayed')
   return 1
 end

@@ -1,11 +1,12 @@
 -- Common to every script on an object's shard.
 -- KEYS[1]: the shard's prefix, e.g. "cf:{photos/0}:". Every other key is below
 -- it, so it lies in the same hash slot.
--- ARGV[1]: the time in ms, or "" for Redis' own clock.
+-- ARGV[1]: the time in ms, or "" for Redis' own clock; then, of a session's
+-- own calls, " SESSION TOLD": the largest sequence that it was told here.
 local P = KEYS[1]
-local NOW
-if ARGV[1] ~= '' then
-  NOW = tonumber(ARGV[1])
+local NOW, WHO, TOLD = string.match(ARGV[1], '^(%d*) ?(%S*) ?(%d*)$')
+if NOW ~= '' then
+  NOW = tonumber(NOW)
 else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -53,6 +54,23 @@ local function load(bucket, key)
   return r
 end
 
+-- What a session was told here last and is not known any more was lost. It is
+-- looked for with each of its calls, before the call leaves something newer behind.
+if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wit', WHO) or 0)
+  and redis.call('EXISTS', P .. 'dead:' .. WHO) == 0 then
+  redis.call('HSET', P .. 'wit', WHO, TOLD) -- noted once
+  if LOSS == 'suspect' then
+    redis.call('HSET', P .. 'loss', 'state', 'replay')
+  elseif LOSS ~= 'replay' then
+    BASE = math.max(tonumber(redis.call('GET', P .. 'seq') or 0) + 1, NOW * 32)
+    loss[3] = WHO .. '/' .. string.format('%d', BASE)
+    redis.call('SET', P .. 'seq', BASE)
+    redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
+    redis.call('DEL', P .. 'vouched', P .. 'replayed')
+  end
+  LOSS = 'replay'
+end
+
 -- trusted says that a record, or that there is none, means what it says: nothing
 -- was lost, or it was written since. Where only one store takes writes, the
 -- record can't be wrong about which one is newest.
@@ -63,7 +81,15 @@ end
 
 -- witness notes the last thing that a session did here and was told of.
 local function witness(session)
+  if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return end
   redis.call('HSET', P .. 'wit', session, redis.call('GET', P .. 'seq') or '0')
+end
+
+-- told is witness for what needs no sequence of its own.
+local function told(session)
+  local seq = next_seq()
+  witness(session)
+  return seq
 end
 
 -- locked returns the store that a copy is committing on now, and until when.

@@ -1,13 +1,13 @@
 -- Release ends a claim without a copy, or ("hold") only says that it may come to that.
 -- ARGV: now, session, token, bucket, key, mode ("hold", "unclaim", "retry", "giveup"), delay ms, cause.
--- Returns 1, or 0 when the claim is lost.
+-- Returns a sequence.
 local r = load(ARGV[4], ARGV[5])
-if r.c ~= ARGV[2] or r.ct ~= ARGV[3] then return 0 end
+if r.c ~= ARGV[2] or r.ct ~= ARGV[3] then return told(ARGV[2]) end
 local mode = ARGV[6]
 if r.s == r.t then redo(r) end
 if mode == 'hold' then
   save(r)
-  return 1
+  return told(ARGV[2])
 end
 unclaim(r)
 r.l = ''
@@ -21,4 +21,4 @@ if mode == 'giveup' and r.s ~= r.t then
 else
   enqueue(r, NOW + tonumber(ARGV[7]))
 end
-return 1
+return told(ARGV[2])

@@ -1,4 +1,12 @@
--- Replayed says that a session has told everything that it did of late.
--- ARGV: now, session, id of the loss.
-if loss[3] == ARGV[3] then redis.call('HSET', P .. 'replayed', ARGV[2], ARGV[3]) end
+-- Replayed says that a session has told everything that it did of late. Other
+-- intents of its own that are open here came back with older data: nobody would
+-- end them.
+-- ARGV: now, session, id of the loss, ms to wait, then the ids of its open intents.
+if loss[3] ~= ARGV[3] then return 0 end
+local open = {}
+for i = 5, #ARGV do open[ARGV[i]] = true end
+for _, id in ipairs(redis.call('HKEYS', P .. 'i:' .. ARGV[2])) do
+  if not open[id] then redis.call('ZADD', P .. 'doubt', 'NX', NOW + tonumber(ARGV[4]), ARGV[2] .. '\0' .. id) end
+end
+redis.call('HSET', P .. 'replayed', ARGV[2], ARGV[3])
 return 1

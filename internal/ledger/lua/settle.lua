@@ -1,6 +1,6 @@
 -- Settle ends a copy that has landed on the follower.
 -- ARGV: now, session, token, bucket, key, from, version.
--- Returns "OK", "LOST" (claim gone; the object was made dirty again), or "OVERRUN"
+-- Returns {answer, sequence}: "OK", "LOST" (claim gone; the object was made dirty again), or "OVERRUN"
 -- (a client wrote the follower meanwhile, or may have: the lock was lost).
 local r = load(ARGV[4], ARGV[5])
 local from, to = ARGV[6], OTHER[ARGV[6]]
@@ -14,7 +14,7 @@ if mine and r.n == from and (unlocked or r['i' .. to] == 0) then
   r[to] = tonumber(ARGV[7])
   save(r)
   enqueue(r, NOW)
-  return 'OK'
+  return {'OK', told(ARGV[2])}
 end
 if mine then
   unclaim(r)
@@ -25,4 +25,4 @@ local overrun = (LOSS ~= '' and route[3] == 'Switched') or not unlocked and (r.n
 redo(r)
 save(r)
 enqueue(r, NOW)
-return overrun and 'OVERRUN' or 'LOST'
+return {overrun and 'OVERRUN' or 'LOST', told(ARGV[2])}

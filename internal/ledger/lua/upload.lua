@@ -1,4 +1,5 @@
 -- Upload says on which store a multipart upload lives.
--- ARGV: now, field. Returns {store, sure}; sure "" = it may have been lost.
+-- ARGV: now, field. Returns {store, sure, epoch}; sure "" = it may have been lost.
 local s = redis.call('HGET', P .. 'u', ARGV[2])
-return {s or route[6], (s or LOSS == '' or route[3] ~= 'Switched') and '1' or ''}
+local whole = LOSS == '' and redis.call('EXISTS', P .. 'ulost') == 0
+return {s or route[6], (s or whole or route[3] ~= 'Switched') and '1' or '', EPOCH}

@@ -1,0 +1,94 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+)
+
+// declareLost says that this ledger lost all but what it still holds, and that every
+// session has told what it knew.
+func (f *fixture) declareLost(flip time.Time) {
+	f.t.Helper()
+	f.ok(f.MarkLost(f.ctx, flip))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	for _, x := range all {
+		f.ok(f.MoveLoss(f.ctx, x, Lost, flip, true))
+	}
+}
+
+// After a loss during a switch, a record from before it, or one that only says
+// that something is under way, must not come to count because a request or a
+// copy ends whose outcome nobody knows: the stores tell which one is newest.
+func TestWhatEndsWithoutAnOutcomeAfterALossLeavesItToTheStores(t *testing.T) {
+	for name, end := range map[string]func(*fixture){
+		"a request in doubt": func(f *fixture) {
+			in := f.begin(object, BeginOptions{})
+			f.declareLost(f.now)
+			f.ok(f.Doubt(f.ctx, time.Minute, in))
+			f.now = f.now.Add(time.Minute)
+			if n, err := f.SettleDoubts(f.ctx, 10); n != 1 || err != nil {
+				f.t.Fatal(n, err)
+			}
+		},
+		"a request begun since, in doubt": func(f *fixture) {
+			f.declareLost(f.now)
+			f.ok(f.Doubt(f.ctx, 0, f.begin(object, BeginOptions{})))
+			if n, err := f.SettleDoubts(f.ctx, 10); n != 1 || err != nil {
+				f.t.Fatal(n, err)
+			}
+		},
+		"a request that was forgotten, in doubt": func(f *fixture) {
+			in := f.begin(object, BeginOptions{})
+			f.ok(f.rdb.Del(f.ctx, "cf:{test/0}:i:p1").Err())
+			f.declareLost(f.now)
+			f.ok(f.Doubt(f.ctx, 0, in))
+		},
+		"a proxy that died": func(f *fixture) {
+			f.begin(object, BeginOptions{})
+			f.declareLost(f.now)
+			if done, err := f.Bury(f.ctx, "p1", 0); !done || err != nil {
+				f.t.Fatal(done, err)
+			}
+		},
+		"a worker that died": func(f *fixture) {
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			f.claim()
+			f.declareLost(f.now)
+			if done, err := f.Bury(f.ctx, "w1", 0); !done || err != nil {
+				f.t.Fatal(done, err)
+			}
+		},
+		"a copy that failed": func(f *fixture) {
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			c := f.claim()
+			f.declareLost(f.now)
+			f.ok(f.Fail(f.ctx, c, "x", 0))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(switched)
+			end(f)
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			if loc.Loss != Lost {
+				t.Errorf("the ledger claims to know that the newest is on the %s: %+v", loc.Store, loc)
+			}
+		})
+	}
+}
+
+// A write that was answered counts, whoever forgot that it was under way.
+func TestCommitAfterALossCounts(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	in := f.begin(object, BeginOptions{})
+	f.declareLost(f.now)
+	f.ok(f.Commit(f.ctx, in))
+	loc, err := f.Lookup(f.ctx, object)
+	f.ok(err)
+	if loc.Loss != Healthy || loc.Store != Target {
+		t.Errorf("%+v", loc)
+	}
+}
