@@ -31,6 +31,7 @@ func startRedis(ctx context.Context, dir string) (redis.UniversalClient, func(),
 		return nil, nil, err
 	}
 	socket, log := filepath.Join(sockets, "redis.sock"), filepath.Join(dir, "redis.log")
+	//nolint:gosec // no shell sees these, and the directory is the user's
 	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--dir", dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "everysec", "--logfile", log, "--daemonize", "no", "--maxmemory-policy", "noeviction")
 	// Ctrl-C is for us: Redis must outlive the proxy's last commits.

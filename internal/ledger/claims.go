@@ -137,11 +137,11 @@ func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
 		calls[i] = l.callAs(settleScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version)
 	}
 	vs, errs := l.runAll(ctx, calls)
-	for i, v := range vs {
+	for i, c := range claims {
 		if errs[i] != nil {
 			continue
 		}
-		switch l.ended(claims[i], v) {
+		switch l.ended(c, vs[i]) {
 		case "LOST":
 			errs[i] = ErrClaimLost
 		case "OVERRUN":
@@ -157,8 +157,8 @@ func (l *Ledger) release(ctx context.Context, mode, cause string, delay time.Dur
 		calls[i] = l.callAs(releaseScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, mode, delay.Milliseconds(), cause)
 	}
 	vs, errs := l.runAll(ctx, calls)
-	for i, v := range vs {
-		l.told.note(l.shardOf(claims[i].Object), claims[i].Session, integer(v))
+	for i, c := range claims {
+		l.told.note(l.shardOf(c.Object), c.Session, integer(vs[i]))
 	}
 	return errors.Join(errs...)
 }
