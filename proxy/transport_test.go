@@ -171,6 +171,36 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 	}
 }
 
+// A client that reads its answer only once it has sent its body is not cut off before.
+func TestRefusalReachesAClientThatIsSending(t *testing.T) {
+	const step, steps = 1 << 20, 24
+	for name, tt := range map[string]struct{ extra, key, want string }{
+		"by the store":       {"", "", "HTTP/1.1 404"},
+		"by the proxy":       {"", "nobody", "HTTP/1.1 403"},
+		"not waited for 100": {"Expect: 100-continue\r\n", "", "HTTP/1.1 404"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, rigOptions{})
+			r.hooks[0].set(func(req *http.Request, _ next) (*http.Response, error) {
+				return answer(req, 404, errorBody("NoSuchBucket")), nil
+			})
+			req := r.signed(http.MethodPut, "/"+r.bucket+"/k", "")
+			req.Header.Set("Authorization", strings.Replace(req.Header.Get("Authorization"), "Credential=", "Credential="+tt.key, 1))
+			conn := r.dial(req, step*steps, tt.extra, "")
+			for i := range steps {
+				if _, err := io.CopyN(conn, zeroes{}, step); err != nil {
+					t.Fatalf("after %d MiB: %v", i, err)
+				}
+				time.Sleep(50 * time.Millisecond) // longer in all than net/http keeps such a connection
+			}
+			if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%q %v", got, err)
+			}
+		})
+	}
+}
+
 // What could be understood in two ways is refused, or understood in one.
 func TestSmugglingShapes(t *testing.T) {
 	r := newRig(t, rigOptions{})
