@@ -193,6 +193,21 @@ func TestAnonymousRequestsOnlyWhenAsked(t *testing.T) {
 	}
 }
 
+// What is no list of objects is for the store to refuse, also without a signature.
+func TestAnonymousDeleteOfNothing(t *testing.T) {
+	r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})
+	ask := func(base string) string {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/"+r.bucket+"?delete", strings.NewReader("<Delete></Delete>"))
+		r.must(err)
+		resp := r.do(req)
+		code, _, _ := strings.Cut(resp.text[strings.Index(resp.text, "<Code>")+1:], "<")
+		return fmt.Sprint(resp.StatusCode, code)
+	}
+	if got, want := ask(r.url), ask(r.direct[0].Endpoint.URL); got != want {
+		t.Errorf("%s, the store says %s", got, want)
+	}
+}
+
 func TestRegionsThatClientsMaySignFor(t *testing.T) {
 	r := newRig(t, rigOptions{config: func(c *Config) { c.Regions = []string{"us-east-1", "eu-west-1"} }})
 	r.put(r.client, "k", "v")

@@ -133,7 +133,7 @@ func TestListingRefusalsDuringASwitch(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	r.route(ledger.Source, ledger.Preparing)
 	r.route(ledger.Target, ledger.Switched)
-	for _, query := range []string{"?max-keys=-1", "?list-type=2&max-keys=x", "?versions&max-keys=-1", "?uploads&max-uploads=-1"} {
+	for _, query := range []string{"?max-keys=-1", "?list-type=2&max-keys=x", "?versions&max-keys=-1", "?uploads&max-uploads=-1", "?uploads&key-marker=k&upload-id-marker=none"} {
 		if resp := r.raw(http.MethodGet, "/"+r.bucket+query, "", nil); resp.StatusCode != 400 || !strings.Contains(resp.text, "InvalidArgument") {
 			t.Errorf("%s: %d %s", query, resp.StatusCode, resp.text)
 		}

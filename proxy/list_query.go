@@ -53,7 +53,8 @@ type listQuery struct {
 }
 
 func parseListQuery(op s3.Operation, raw string) (listQuery, error) {
-	v, err := url.ParseQuery(raw)
+	// A semicolon separates nothing in S3.
+	v, err := url.ParseQuery(strings.ReplaceAll(raw, ";", "%3B"))
 	if err != nil {
 		return listQuery{}, s3.ErrInvalidURI
 	}

@@ -53,7 +53,8 @@ func (q *request) uploadsOfMarker(ctx context.Context, l listQuery, main ledger.
 		store = l.markerFrom
 	}
 	list, err := q.fetchGroup(ctx, l, store, l.after, l.marker)
-	if err != nil && !isRefusal(err) {
+	// An upload of a page before may be gone; what never was one is main's to refuse.
+	if err != nil && (!isRefusal(err) || !l.wrapped) {
 		return nil, err
 	}
 	if list, err = q.clientsUploads(ctx, store, list); err != nil {

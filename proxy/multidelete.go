@@ -86,7 +86,7 @@ func (q *request) deleteNothing(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	return q.forwardTo(store, q.deleteCall(raw, q.identity.Payload.Framed()))
+	return q.forwardTo(store, q.deleteCall(raw, q.framed()))
 }
 
 // deleteCall is a DeleteObjects request with a body, the client's own or a rewritten one.

@@ -1,9 +1,14 @@
 package proxy
 
 import (
+	"bufio"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,6 +93,71 @@ func TestHeadersQueriesAndAnswersPassAsTheyAre(t *testing.T) {
 				r.route(ledger.Target, ledger.Switched)
 			}
 		})
+	}
+}
+
+// Bodies of the largest size there is pass in constant memory.
+func TestBodiesPassInConstantMemory(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	const size, moved, limit = 5 << 40, 256 << 20, 32 << 20
+	var most atomic.Int64
+	measure := func() {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		most.Store(max(most.Load(), int64(m.HeapAlloc)))
+	}
+	measure()
+	before := most.Load()
+	r.hooks[0].set(func(req *http.Request, _ next) (*http.Response, error) {
+		if req.Method == http.MethodGet {
+			out := answer(req, 200, "")
+			out.Header.Set("Content-Length", strconv.Itoa(size))
+			out.ContentLength, out.Body = size, io.NopCloser(zeroes{})
+			return out, nil
+		}
+		if req.ContentLength != size {
+			t.Errorf("%d bytes are announced", req.ContentLength)
+		}
+		_, err := io.CopyN(io.Discard, req.Body, moved)
+		measure()
+		return answer(req, 200, ""), err
+	})
+	conn := r.dial(r.signed(http.MethodPut, "/"+r.bucket+"/k", ""), size, "", "")
+	go func() { _, _ = io.CopyN(conn, zeroes{}, size) }()
+	if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("%q %v", got, err)
+	}
+	resp, err := r.client.HTTP.Transport.RoundTrip(r.signed(http.MethodGet, "/"+r.bucket+"/k", ""))
+	r.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.CopyN(io.Discard, resp.Body, moved); err != nil || resp.ContentLength != size {
+		t.Errorf("%d bytes are announced; %v", resp.ContentLength, err)
+	}
+	measure()
+	if got := most.Load() - before; got > limit {
+		t.Errorf("%d MiB of memory for it", got>>20)
+	}
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// A semicolon is a part of a value, as a store sees it.
+func TestSemicolonsOfAQueryAreKept(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.put(r.client, "a;b", "v")
+	r.put(r.client, "a", "v")
+	for _, phase := range []string{"Copying", "SwitchStarted"} {
+		for _, query := range []string{"?prefix=a;", "?list-type=2&prefix=a;", "?versions&prefix=a;"} {
+			if resp := r.raw(http.MethodGet, "/"+r.bucket+query, "", nil); resp.StatusCode != 200 || strings.Count(resp.text, "<Key>") != 1 || !strings.Contains(resp.text, "<Key>a;b</Key>") {
+				t.Errorf("%s, %s: %d %s", phase, query, resp.StatusCode, resp.text)
+			}
+		}
+		r.settled()
+		r.route(ledger.Source, ledger.Preparing)
+		r.route(ledger.Target, ledger.Switched)
 	}
 }
 

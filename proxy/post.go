@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -40,12 +41,18 @@ func (q *request) postObject() error {
 		return err
 	}
 	file, err := q.p.spool(form.File, limits.Max)
+	if errors.Is(err, s3.ErrEntityTooLarge) {
+		rest, _ := io.CopyN(io.Discard, form.File, maxProposed)
+		return s3.ErrEntityTooLarge.With("", s3.Detail{Name: "ProposedSize", Value: strconv.FormatInt(limits.Max+1+rest, 10)},
+			s3.Detail{Name: "MaxSizeAllowed", Value: strconv.FormatInt(limits.Max, 10)})
+	}
 	if err != nil {
 		return q.clientError(err)
 	}
 	defer func() { _ = file.rc.Close() }()
 	if file.length < limits.Min {
-		return s3.ErrEntityTooSmall
+		return s3.ErrEntityTooSmall.With("", s3.Detail{Name: "ProposedSize", Value: strconv.FormatInt(file.length, 10)},
+			s3.Detail{Name: "MinSizeAllowed", Value: strconv.FormatInt(limits.Min, 10)})
 	}
 	// What follows the file is of no use, but a client may not look for the answer before it is read.
 	_, _ = io.Copy(io.Discard, io.LimitReader(body, maxFormTail))
@@ -62,6 +69,9 @@ func (q *request) postObject() error {
 	q.r, q.body, q.in.Key = put, file, form.Fields["key"]
 	return q.storeForm(form)
 }
+
+// maxProposed bounds how far a file that is too large is read to tell its size.
+const maxProposed = 64 << 20
 
 // maxFormTail bounds what is read after the file.
 const maxFormTail = 64 << 10
@@ -95,7 +105,7 @@ func (q *request) storeForm(form *s3.Form) error {
 
 // postResponse is the answer to success_action_status 201.
 type postResponse struct {
-	XMLName  xml.Name `xml:"PostResponse"`
+	XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ PostResponse"`
 	Location string
 	Bucket   string
 	Key      string

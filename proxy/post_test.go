@@ -138,6 +138,7 @@ func TestFormsThatTheirPolicyForbids(t *testing.T) {
 		"a field more": {change: func(f map[string]string) { f["acl"] = "public-read" }, status: 403, code: "AccessDenied"},
 		"wrong field":  {conditions: []any{map[string]string{"acl": "private"}}, change: func(f map[string]string) { f["acl"] = "public-read" }, status: 403, code: "AccessDenied"},
 		"other prefix": {conditions: []any{[]any{"starts-with", "$x-amz-meta-a", "b"}}, change: func(f map[string]string) { f["x-amz-meta-a"] = "a" }, status: 403, code: "AccessDenied"},
+		"no header":    {conditions: []any{[]any{"starts-with", "$x-amz-meta-\u00e9", ""}}, change: func(f map[string]string) { f["x-amz-meta-\u00e9"] = "a" }, status: 400, code: "InvalidArgument"},
 		"too large":    {conditions: []any{[]any{"content-length-range", 1, 4}}, status: 400, code: "EntityTooLarge"},
 		"too small":    {conditions: []any{[]any{"content-length-range", 6, 10}}, status: 400, code: "EntityTooSmall"},
 		"another policy": {change: func(f map[string]string) {
@@ -145,11 +146,19 @@ func TestFormsThatTheirPolicyForbids(t *testing.T) {
 		}, status: 403, code: "SignatureDoesNotMatch"},
 		"another signature": {change: func(f map[string]string) { f["X-Amz-Signature"] = strings.Repeat("0", 64) }, status: 403, code: "SignatureDoesNotMatch"},
 		"unknown key ID":    {change: func(f map[string]string) { f["X-Amz-Credential"] = "nobody" + f["X-Amz-Credential"] }, status: 403, code: "InvalidAccessKeyId"},
-		"no signature":      {change: func(f map[string]string) { delete(f, "X-Amz-Signature"); delete(f, "policy") }, status: 403, code: "AccessDenied"},
-		"no policy":         {change: func(f map[string]string) { delete(f, "policy") }, status: 400, code: "InvalidArgument"},
-		"no key":            {change: func(f map[string]string) { delete(f, "key") }, status: 400, code: "InvalidArgument"},
-		"fields too long":   {change: func(f map[string]string) { f["x-ignore-a"] = strings.Repeat("a", 21<<10) }, status: 400, code: "MaxPostPreDataLengthExceededError"},
-		"cut off":           {cut: 1200, status: 400, code: "IncompleteBody"},
+		"no signature": {change: func(f map[string]string) {
+			for _, name := range []string{"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Algorithm", "policy"} {
+				delete(f, name)
+			}
+		}, status: 403, code: "AccessDenied"},
+		"no policy":        {change: func(f map[string]string) { delete(f, "policy") }, status: 400, code: "InvalidArgument"},
+		"half a signature": {change: func(f map[string]string) { delete(f, "X-Amz-Date") }, status: 400, code: "InvalidArgument"},
+		"another region": {change: func(f map[string]string) {
+			f["X-Amz-Credential"] = strings.Replace(f["X-Amz-Credential"], "/s3/", "/ec2/", 1)
+		}, status: 400, code: "InvalidArgument"},
+		"no key":          {change: func(f map[string]string) { delete(f, "key") }, status: 400, code: "InvalidArgument"},
+		"fields too long": {change: func(f map[string]string) { f["x-ignore-a"] = strings.Repeat("a", 21<<10) }, status: 400, code: "MaxPostPreDataLengthExceededError"},
+		"cut off":         {cut: 1200, status: 400, code: "IncompleteBody"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fields := r.presignForm("k", tt.conditions...)

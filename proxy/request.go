@@ -16,6 +16,7 @@ type request struct {
 	p        *Proxy
 	w        *responseWriter
 	r        *http.Request
+	received *http.Request // as r was at first
 	in       s3.Request
 	identity *s3.Identity // nil: nobody signed
 	// signers of the client's own keys at the stores; nil: the store's own keys.
@@ -24,6 +25,7 @@ type request struct {
 	body      *payload
 	store     atomic.Int32 // where it was sent last, for metrics: a ledger.Store + 1
 	copying   atomic.Bool
+	answered  bool
 }
 
 // Handler serves S3 to clients.
@@ -36,12 +38,14 @@ func (p *Proxy) serve(rw http.ResponseWriter, r *http.Request) {
 	defer p.metrics.inFlight.Dec()
 	began := time.Now()
 	w := &responseWriter{ResponseWriter: rw}
-	q := &request{p: p, w: w, r: r}
+	q := &request{p: p, w: w, r: r, received: r}
+	defer q.drain()
 	defer func() { p.metrics.request(q.in.Operation, q.lastStore(), w.status, time.Since(began)) }()
 
 	err := q.handle()
 	q.leftover()
 	if err == nil {
+		q.answered = true
 		return
 	}
 	var known *s3.Error
@@ -55,6 +59,7 @@ func (p *Proxy) serve(rw http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	q.fail(err)
+	q.answered = true
 }
 
 // statusClientGone marks requests in metrics whose client left.

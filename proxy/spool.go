@@ -92,7 +92,43 @@ const leftoverGrace = 2 * time.Second
 
 // leftover bounds the time in which net/http looks for the end of an unread body.
 func (q *request) leftover() {
-	if q.r.ContentLength != 0 && (q.body == nil || !q.body.finished.Load() || q.body.failure() != nil) {
+	if q.unread() {
 		_ = http.NewResponseController(q.w).SetReadDeadline(time.Now().Add(leftoverGrace))
+	}
+}
+
+func (q *request) unread() bool {
+	return q.r.ContentLength != 0 && (q.body == nil || !q.body.finished.Load() || q.body.failure() != nil)
+}
+
+// Bounds of what is read of a body that nobody wants, in bytes.
+const (
+	maxLeftover         = 5 << 30
+	maxStrangerLeftover = 64 << 20
+)
+
+// drain reads what a client sends after its answer, as stores do: a connection
+// that is closed before may cost the client the answer.
+func (q *request) drain() {
+	if !q.answered || !q.unread() || q.received.ProtoMajor != 1 {
+		return
+	}
+	client := http.NewResponseController(q.w)
+	if client.Flush() != nil {
+		return
+	}
+	limit := int64(maxStrangerLeftover)
+	if q.identity != nil {
+		limit = maxLeftover
+	}
+	buf := buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer buffers.Put(buf)
+	for limit > 0 {
+		_ = client.SetReadDeadline(time.Now().Add(leftoverGrace))
+		n, err := q.received.Body.Read(*buf)
+		if err != nil {
+			return
+		}
+		limit -= int64(n)
 	}
 }

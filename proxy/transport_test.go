@@ -14,11 +14,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -162,6 +164,36 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 				req.Header.Set("Authorization", strings.Replace(req.Header.Get("Authorization"), "Credential=", "Credential="+tt.sign, 1))
 			}
 			conn := r.dial(req, 100, "", "beg")
+			if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%q %v", got, err)
+			}
+		})
+	}
+}
+
+// A client that reads its answer only once it has sent its body is not cut off before.
+func TestRefusalReachesAClientThatIsSending(t *testing.T) {
+	const step, steps = 1 << 20, 24
+	for name, tt := range map[string]struct{ extra, key, want string }{
+		"by the store":       {"", "", "HTTP/1.1 404"},
+		"by the proxy":       {"", "nobody", "HTTP/1.1 403"},
+		"not waited for 100": {"Expect: 100-continue\r\n", "", "HTTP/1.1 404"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, rigOptions{})
+			r.hooks[0].set(func(req *http.Request, _ next) (*http.Response, error) {
+				return answer(req, 404, errorBody("NoSuchBucket")), nil
+			})
+			req := r.signed(http.MethodPut, "/"+r.bucket+"/k", "")
+			req.Header.Set("Authorization", strings.Replace(req.Header.Get("Authorization"), "Credential=", "Credential="+tt.key, 1))
+			conn := r.dial(req, step*steps, tt.extra, "")
+			for i := range steps {
+				if _, err := io.CopyN(conn, zeroes{}, step); err != nil {
+					t.Fatalf("after %d MiB: %v", i, err)
+				}
+				time.Sleep(50 * time.Millisecond) // longer in all than net/http keeps such a connection
+			}
 			if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q %v", got, err)
 			}
@@ -393,5 +425,63 @@ func TestUnknownWritesAreRecorded(t *testing.T) {
 			r.hooks[0].set(nil)
 			r.end()
 		}
+	}
+}
+
+// Time counts from the last byte, in both directions.
+func TestSlowButSteadyClientIsServed(t *testing.T) {
+	const idle, steps = 400 * time.Millisecond, 10
+	r := newRig(t, rigOptions{config: func(c *Config) { c.IdleTimeout, c.ResponseTimeout = idle, idle }})
+	conn := r.dial(r.signed(http.MethodPut, "/"+r.bucket+"/k", ""), steps, "", "")
+	for range steps {
+		time.Sleep(idle / 4)
+		_, err := io.WriteString(conn, "x")
+		r.must(err)
+	}
+	if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("written: %q %v", got, err)
+	}
+	r.hooks[0].set(func(req *http.Request, _ next) (*http.Response, error) {
+		body, slow := io.Pipe()
+		go func() {
+			for range steps {
+				time.Sleep(idle / 4)
+				_, _ = io.WriteString(slow, "x")
+			}
+			_ = slow.Close()
+		}()
+		out := answer(req, 200, "")
+		out.Body, out.ContentLength = body, steps
+		return out, nil
+	})
+	if got := r.get(r.client, "k"); got != strings.Repeat("x", steps) {
+		t.Errorf("read: %q", got)
+	}
+}
+
+// A multipart upload can be begun and completed by whoever was given the URLs.
+func TestPresignedPost(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	send := func(method, query, body string) *rawResponse {
+		req, err := http.NewRequestWithContext(t.Context(), method, r.url+"/"+r.bucket+"/k?"+query+"&X-Amz-Expires=60", strings.NewReader(body))
+		r.must(err)
+		e := r.client.Endpoint
+		signed, _, err := v4.NewSigner().PresignHTTP(t.Context(), aws.Credentials{AccessKeyID: e.AccessKeyID, SecretAccessKey: e.SecretAccessKey}, req,
+			s3.UnsignedPayload, "s3", "us-east-1", time.Now(), func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+		r.must(err)
+		req.URL, err = url.Parse(signed)
+		r.must(err)
+		return r.do(req)
+	}
+	between := func(s, from, to string) string {
+		_, s, _ = strings.Cut(s, from)
+		s, _, _ = strings.Cut(s, to)
+		return s
+	}
+	id := between(send(http.MethodPost, "uploads=", "").text, "<UploadId>", "<")
+	etag := send(http.MethodPut, "partNumber=1&uploadId="+id, "hello").Header.Get("Etag")
+	resp := send(http.MethodPost, "uploadId="+id, "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag></Part></CompleteMultipartUpload>")
+	if got := r.get(r.client, "k"); resp.StatusCode != 200 || got != "hello" {
+		t.Errorf("%d %s; read %q", resp.StatusCode, resp.text, got)
 	}
 }

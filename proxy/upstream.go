@@ -238,6 +238,9 @@ func passTrailers(u *upstream, out *http.Request, b *payload, names []string) (b
 		out.Header.Del("Expect")
 		return io.NopCloser(bytes.NewReader(raw)), b.length, s3.UnsignedPayload, nil
 	}
+	if !s3.Verifiable(names) {
+		return nil, 0, "", s3.ErrNotImplemented
+	}
 	// The store would wait for the checksum that this announces.
 	out.Header.Del("X-Amz-Sdk-Checksum-Algorithm")
 	return b, b.length, s3.UnsignedPayload, nil

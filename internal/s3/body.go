@@ -53,7 +53,7 @@ func DecodeBody(r *http.Request, identity *Identity) (body io.ReadCloser, length
 	}
 	length, err = strconv.ParseInt(declared, 10, 64)
 	if err != nil || length < 0 {
-		return nil, 0, nil, ErrInvalidArgument.With("x-amz-decoded-content-length is not a length", Detail{"ArgumentValue", declared})
+		return nil, 0, nil, ErrMissingContentLength
 	}
 	c, err := newChunkReader(r, mode, identity, length)
 	if err != nil {

@@ -125,12 +125,13 @@ func (c *chunkReader) read(p []byte) (int, error) {
 // incomplete turns the end of the connection's body into an S3 error.
 func incomplete(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return ErrIncompleteBody
+		return errBadChunk
 	}
 	return err
 }
 
-var errBadChunk = ErrInvalidRequest.With("The request body is not well-formed aws-chunked content")
+// errBadChunk is for content that is not well-formed aws-chunked.
+var errBadChunk = ErrIncompleteBody.With("The request body terminated unexpectedly")
 
 // nextChunk ends the current chunk and reads the header of the next one, which
 // may be the empty last one.
@@ -232,5 +233,9 @@ func (c *chunkReader) line(limit int) ([]byte, error) {
 	if err != nil {
 		return nil, incomplete(err)
 	}
-	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+	line, found := bytes.CutSuffix(line, []byte("\r\n"))
+	if !found {
+		return nil, errBadChunk
+	}
+	return line, nil
 }

@@ -43,14 +43,14 @@ func TestDecodeRefusesBadChunks(t *testing.T) {
 		"first signature":              {exampleUpload(t, replace(chunked, "ad80", "ad81")), ErrSignatureDoesNotMatch},
 		"second signature":             {exampleUpload(t, replace(chunked, "0055", "0056")), ErrSignatureDoesNotMatch},
 		"last signature":               {exampleUpload(t, replace(chunked, "b6c6", "b6c7")), ErrSignatureDoesNotMatch},
-		"signature missing":            {exampleUpload(t, replace(chunked, ";chunk-signature=0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497", "")), ErrInvalidRequest},
-		"signature short":              {exampleUpload(t, replace(chunked, "ad80c", "ad80")), ErrInvalidRequest},
-		"size not hex":                 {exampleUpload(t, replace(chunked, "10000;", "1000g;")), ErrInvalidRequest},
-		"size negative":                {exampleUpload(t, replace(chunked, "10000;", "-1000;")), ErrInvalidRequest},
+		"signature missing":            {exampleUpload(t, replace(chunked, ";chunk-signature=0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497", "")), ErrIncompleteBody},
+		"signature short":              {exampleUpload(t, replace(chunked, "ad80c", "ad80")), ErrIncompleteBody},
+		"size not hex":                 {exampleUpload(t, replace(chunked, "10000;", "1000g;")), ErrIncompleteBody},
+		"size negative":                {exampleUpload(t, replace(chunked, "10000;", "-1000;")), ErrIncompleteBody},
 		"size huge":                    {exampleUpload(t, replace(chunked, "10000;", "7fffffffffffffff;")), ErrIncompleteBody},
-		"size beyond 64 bits":          {exampleUpload(t, replace(chunked, "10000;", "ffffffffffffffffff;")), ErrInvalidRequest},
-		"size too small":               {exampleUpload(t, replace(chunked, "10000;", "ffff;")), ErrInvalidRequest},
-		"endless line":                 {exampleUpload(t, strings.Repeat("0", 1<<20)), ErrInvalidRequest},
+		"size beyond 64 bits":          {exampleUpload(t, replace(chunked, "10000;", "ffffffffffffffffff;")), ErrIncompleteBody},
+		"size too small":               {exampleUpload(t, replace(chunked, "10000;", "ffff;")), ErrIncompleteBody},
+		"endless line":                 {exampleUpload(t, strings.Repeat("0", 1<<20)), ErrIncompleteBody},
 		"cut in the first chunk":       {exampleUpload(t, chunked[:1000]), ErrIncompleteBody},
 		"cut before the last chunk":    {exampleUpload(t, chunked[:strings.Index(chunked, "\r\n0;")]), ErrIncompleteBody},
 		"cut inside the last chunk":    {exampleUpload(t, chunked[:len(chunked)-20]), ErrIncompleteBody},
@@ -63,11 +63,11 @@ func TestDecodeRefusesBadChunks(t *testing.T) {
 		"trailer's checksum":           {exampleTrailerUpload(t, replace(trailer, "sOO8", "sOO9")), ErrSignatureDoesNotMatch},
 		"trailer's signature":          {exampleTrailerUpload(t, replace(trailer, "d81f", "d81e")), ErrSignatureDoesNotMatch},
 		"trailer's signature missing":  {exampleTrailerUpload(t, trailer[:strings.Index(trailer, "x-amz-trailer-sig")]), ErrSignatureDoesNotMatch},
-		"trailer's checksum missing":   {exampleTrailerUpload(t, replace(trailer, "x-amz-checksum-crc32c:sOO8/Q==\n\r\n", "")), ErrSignatureDoesNotMatch},
+		"trailer's checksum missing":   {exampleTrailerUpload(t, replace(trailer, "x-amz-checksum-crc32c:sOO8/Q==\n\r\n", "")), ErrMalformedTrailer},
 		"trailer's checksum renamed":   {exampleTrailerUpload(t, replace(trailer, "crc32c:", "crc32:")), ErrMalformedTrailer},
 		"trailer's checksum twice":     {exampleTrailerUpload(t, replace(trailer, "x-amz-checksum-crc32c:sOO8/Q==\n", "x-amz-checksum-crc32c:sOO8/Q==\nx-amz-checksum-crc32c:sOO8/Q==\n")), ErrMalformedTrailer},
 		"header after the signature":   {exampleTrailerUpload(t, trailer+"x-amz-checksum-crc32c:sOO8/Q==\r\n"), ErrMalformedTrailer},
-		"no trailer at all":            {exampleTrailerUpload(t, trailer[:strings.Index(trailer, "x-amz-checksum")]), ErrSignatureDoesNotMatch},
+		"no trailer at all":            {exampleTrailerUpload(t, trailer[:strings.Index(trailer, "x-amz-checksum")]), ErrMalformedTrailer},
 		"trailer's line without colon": {exampleTrailerUpload(t, replace(trailer, "crc32c:", "crc32c ")), ErrMalformedTrailer},
 	}
 	for name, tt := range tests {
@@ -107,9 +107,17 @@ func TestDecodeUnsignedTrailer(t *testing.T) {
 		want    error
 	}
 	tests := map[string]test{
-		"no trailer":               {unsignedUpload("b\r\nhello world\r\n0\r\n\r\n", 11, ""), nil},
-		"two chunks":               {unsignedUpload("6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n", 11, ""), nil},
-		"no blank line":            {unsignedUpload("b\r\nhello world\r\n0\r\n", 11, ""), nil},
+		"no trailer":             {unsignedUpload("b\r\nhello world\r\n0\r\n\r\n", 11, ""), nil},
+		"two chunks":             {unsignedUpload("6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n", 11, ""), nil},
+		"no blank line":          {unsignedUpload("b\r\nhello world\r\n0\r\n", 11, ""), ErrIncompleteBody},
+		"line feeds only":        {unsignedUpload("b\nhello world\r\n0\r\n\r\n", 11, ""), ErrIncompleteBody},
+		"the store's checksum":   {unsignedUpload("b\r\nhello world\r\n0\r\nx-amz-checksum-xxhash64:AAAAAAAAAAA=\r\n\r\n", 11, "x-amz-checksum-xxhash64"), nil},
+		"the store's, too short": {unsignedUpload("b\r\nhello world\r\n0\r\nx-amz-checksum-xxhash128:AAAAAAAAAAA=\r\n\r\n", 11, "x-amz-checksum-xxhash128"), ErrInvalidRequest},
+		"no number": {func() *http.Request {
+			r := unsignedUpload("0\r\n\r\n", 0, "")
+			r.Header.Set("X-Amz-Decoded-Content-Length", "0x")
+			return r
+		}(), ErrMissingContentLength},
 		"shorter than declared":    {unsignedUpload("5\r\nhello\r\n0\r\n\r\n", 11, ""), ErrIncompleteBody},
 		"longer than declared":     {unsignedUpload("b\r\nhello world\r\n0\r\n\r\n", 10, ""), ErrIncompleteBody},
 		"another chunk at the end": {unsignedUpload("b\r\nhello world\r\n1\r\n!\r\n0\r\n\r\n", 11, ""), ErrIncompleteBody},

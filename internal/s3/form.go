@@ -137,7 +137,7 @@ func (f *Form) Header() (http.Header, error) {
 		if name == "" {
 			continue
 		}
-		if strings.ContainsAny(value, "\r\n\x00") || strings.ContainsAny(field, " :\r\n\x00") {
+		if !validHeader(field, value) {
 			return nil, ErrInvalidArgument.With("Invalid value of a form field.", Detail{"ArgumentName", f.names[field]})
 		}
 		h[name] = []string{value}

@@ -1,11 +1,11 @@
 package s3
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,21 +16,40 @@ type FormLimits struct{ Min, Max int64 }
 // maxFormFile is the largest file that S3 takes by form.
 const maxFormFile = 5 << 30
 
+// The fields that sign a form. One needs all the others.
+var (
+	formFieldsV4 = []string{"policy", "x-amz-signature", "x-amz-credential", "x-amz-date", "x-amz-algorithm"}
+	formFieldsV2 = []string{"policy", "signature", "awsaccesskeyid"}
+)
+
 // VerifyForm checks the signature and the policy of a form that uploads to
 // bucket. Like [Verifier.Verify] it returns [ErrAnonymous] for a form without
 // credentials, else an [*Error].
 func (v *Verifier) VerifyForm(f *Form, bucket string) (*Identity, FormLimits, error) {
 	limits := FormLimits{Max: maxFormFile}
-	policy := f.Fields["policy"]
-	_, v4 := f.Fields["x-amz-signature"]
 	_, v2 := f.Fields["signature"]
-	switch {
-	case !v4 && !v2 && policy == "":
-		return nil, limits, ErrAnonymous
-	case policy == "":
-		return nil, limits, ErrInvalidArgument.With("Bucket POST must contain a field named 'policy'.  If it is specified, please check the order of the fields.", Detail{"ArgumentName", "policy"})
+	needed := formFieldsV4
+	if v2 {
+		needed = formFieldsV2
 	}
-	id, err := v.verifyFormSignature(f, policy, v4)
+	missing := ""
+	found := 0
+	for _, field := range needed {
+		if _, ok := f.Fields[field]; ok {
+			found++
+		} else if missing == "" {
+			missing = field
+		}
+	}
+	switch {
+	case found == 0:
+		return nil, limits, ErrAnonymous
+	case missing != "":
+		return nil, limits, ErrInvalidArgument.With("Bucket POST must contain a field named '"+missing+"'.  If it is specified, please check the order of the fields.",
+			Detail{"ArgumentName", missing})
+	}
+	policy := f.Fields["policy"]
+	id, err := v.verifyFormSignature(f, policy, !v2)
 	if err != nil {
 		return nil, limits, err
 	}
@@ -41,16 +60,18 @@ func (v *Verifier) VerifyForm(f *Form, bucket string) (*Identity, FormLimits, er
 }
 
 func (v *Verifier) verifyFormSignature(f *Form, policy string, v4 bool) (*Identity, error) {
-	a := &auth{presigned: true, signature: f.Fields["x-amz-signature"], token: f.Fields["x-amz-security-token"]}
+	a := &auth{form: true, signature: f.Fields["x-amz-signature"], token: f.Fields["x-amz-security-token"]}
 	if v4 {
 		if f.Fields["x-amz-algorithm"] != algorithm {
-			return nil, ErrInvalidArgument.With("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"", Detail{"ArgumentName", "X-Amz-Algorithm"})
+			return nil, ErrInvalidArgument.With("Only AWS4-HMAC-SHA256 is supported",
+				Detail{"ArgumentName", "X-Amz-Algorithm"}, Detail{"ArgumentValue", f.Fields["x-amz-algorithm"]})
+		}
+		if _, err := time.Parse(timeFormat, f.Fields["x-amz-date"]); err != nil {
+			return nil, ErrInvalidArgument.With("X-Amz-Date must be formated via ISO8601 Long format",
+				Detail{"ArgumentName", "X-Amz-Date"}, Detail{"ArgumentValue", f.Fields["x-amz-date"]})
 		}
 		if err := a.parseCredential(f.Fields["x-amz-credential"]); err != nil {
 			return nil, err
-		}
-		if _, err := time.Parse(timeFormat, f.Fields["x-amz-date"]); err != nil {
-			return nil, a.malformed(`X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`)
 		}
 		if err := v.checkRegion(a); err != nil {
 			return nil, err
@@ -81,7 +102,7 @@ func (v *Verifier) verifyFormSignature(f *Form, policy string, v4 bool) (*Identi
 			return &Identity{AccessKeyID: a.accessKeyID, Region: a.region, Payload: PayloadUnsigned}, nil
 		}
 		refusal = ErrSignatureDoesNotMatch.With("", Detail{"AWSAccessKeyId", a.accessKeyID},
-			Detail{"StringToSign", policy}, Detail{"SignatureProvided", a.signature})
+			Detail{"StringToSign", policy}, Detail{"SignatureProvided", a.signature}, Detail{"StringToSignBytes", spacedHex([]byte(policy))})
 	}
 	return nil, refusal
 }
@@ -89,103 +110,174 @@ func (v *Verifier) verifyFormSignature(f *Form, policy string, v4 bool) (*Identi
 // uncovered are the fields that no condition needs to name.
 var uncovered = set("x-amz-signature", "signature", "awsaccesskeyid", "policy", "file", "submit")
 
-// checkPolicy checks that the policy allows the form, whose every field it must name.
+func badPolicy(format string, args ...any) *Error {
+	return ErrInvalidPolicyDocument.With("Invalid Policy: " + fmt.Sprintf(format, args...))
+}
+
+// checkPolicy checks that the policy allows the form, whose every field it must
+// name, and the bucket.
 func checkPolicy(f *Form, bucket, encoded string, now time.Time, limits *FormLimits) error {
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	encoded = strings.TrimRight(strings.TrimSpace(encoded), "=")
+	if encoded == "" {
+		return badPolicy("Expecting '{' but found End-of-Input")
+	}
+	raw, err := base64.RawStdEncoding.DecodeString(encoded)
 	if err != nil {
-		return ErrInvalidPolicyDocument.With("Invalid Policy: Could not decode policy.")
+		return badPolicy("invalid Base64 encoding.")
 	}
-	var policy struct {
-		Expiration *string           `json:"expiration"`
-		Conditions []json.RawMessage `json:"conditions"`
-	}
-	if json.Unmarshal(raw, &policy) != nil {
-		return ErrInvalidPolicyDocument.With("Invalid Policy: Invalid JSON.")
-	}
-	if policy.Expiration == nil || policy.Conditions == nil {
-		return ErrInvalidPolicyDocument.With("Invalid Policy: Policy missing expiration or conditions.")
-	}
-	expires, err := time.Parse(time.RFC3339, *policy.Expiration)
+	conditions, err := parsePolicy(raw, now)
 	if err != nil {
-		return ErrInvalidPolicyDocument.With("Invalid Policy: Invalid 'expiration' value: '" + *policy.Expiration + "'")
+		return err
 	}
-	if now.After(expires) {
-		return ErrAccessDenied.With("Invalid according to Policy: Policy expired.")
-	}
-	named := map[string]bool{"bucket": true}
-	for _, c := range policy.Conditions {
+	named := map[string]bool{}
+	for _, c := range conditions {
 		if err := f.checkCondition(c, bucket, named, limits); err != nil {
 			return err
 		}
 	}
+	extra := func(field string) error {
+		return ErrAccessDenied.With("Invalid according to Policy: Extra input fields: " + field)
+	}
+	if !named["bucket"] {
+		return extra("bucket")
+	}
 	for field := range f.Fields {
 		if !named[field] && !uncovered[field] && !strings.HasPrefix(field, "x-ignore-") {
-			return ErrAccessDenied.With("Invalid according to Policy: Extra input fields: " + f.names[field])
+			return extra(f.names[field])
 		}
 	}
 	return nil
 }
 
-func (f *Form) checkCondition(raw json.RawMessage, bucket string, named map[string]bool, limits *FormLimits) error {
-	invalid := ErrInvalidPolicyDocument.With("Invalid Policy: Invalid condition: " + string(raw))
-	failed := ErrAccessDenied.With("Invalid according to Policy: Policy Condition failed: " + string(raw))
-	value := func(field string) string {
-		if field == "bucket" {
-			return bucket
-		}
-		return f.Fields[field]
+// parsePolicy returns the conditions of a policy that has not expired.
+func parsePolicy(raw []byte, now time.Time) ([]json.RawMessage, error) {
+	var policy map[string]json.RawMessage
+	if json.Unmarshal(raw, &policy) != nil {
+		return nil, badPolicy("Invalid JSON.")
 	}
-	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) {
-		var exact map[string]string
-		if json.Unmarshal(raw, &exact) != nil || len(exact) == 0 {
-			return invalid
+	for _, name := range []string{"expiration", "conditions"} {
+		if policy[name] == nil {
+			return nil, badPolicy("Policy missing %s.", name)
 		}
-		for name, want := range exact {
-			field := strings.ToLower(name)
-			named[field] = true
-			if value(field) != want {
-				return failed
+	}
+	for name := range policy {
+		if name != "expiration" && name != "conditions" {
+			return nil, badPolicy("Unexpected: %q", name)
+		}
+	}
+	var expiration string
+	if json.Unmarshal(policy["expiration"], &expiration) != nil {
+		return nil, badPolicy("Invalid JSON.")
+	}
+	var conditions []json.RawMessage
+	if json.Unmarshal(policy["conditions"], &conditions) != nil {
+		return nil, badPolicy("Invalid 'conditions' value: must be a List.")
+	}
+	expires, err := time.Parse(time.RFC3339, expiration)
+	if err != nil {
+		return nil, badPolicy("Invalid 'expiration' value: '%s'", expiration)
+	}
+	if now.After(expires) {
+		return nil, ErrAccessDenied.With("Invalid according to Policy: Policy expired.")
+	}
+	return conditions, nil
+}
+
+// condition is one of a policy: a comparison of a field with a text, or a range of lengths.
+type condition struct {
+	kind, field, want string
+	from, to          int64
+	text              string // as errors show it
+}
+
+func parseCondition(raw json.RawMessage) (c condition, err error) {
+	var exact map[string]any
+	if json.Unmarshal(raw, &exact) == nil && exact != nil {
+		if len(exact) != 1 {
+			return c, badPolicy("Invalid Simple-Condition: Simple-Conditions must have exactly one property specified.")
+		}
+		for name, value := range exact {
+			text, ok := value.(string)
+			if !ok {
+				return c, badPolicy("Invalid Simple-Condition: value must be a string.")
 			}
+			c = condition{kind: "eq", field: strings.ToLower(name), want: text, text: fmt.Sprintf(`["eq", "$%s", "%s"]`, strings.ToLower(name), text)}
 		}
-		return nil
+		return c, nil
 	}
-	var list []any
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if dec.Decode(&list) != nil || len(list) != 3 {
-		return invalid
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil {
+		return c, badPolicy("Invalid condition test: must be a List or Object.")
 	}
-	kind, _ := list[0].(string)
-	if kind = strings.ToLower(kind); kind == "content-length-range" {
-		var from, to int64
-		if _, err := fmt.Sscan(fmt.Sprint(list[1]), &from); err != nil {
-			return invalid
-		}
-		if _, err := fmt.Sscan(fmt.Sprint(list[2]), &to); err != nil {
-			return invalid
-		}
-		limits.Min, limits.Max = max(limits.Min, from), min(limits.Max, to)
-		return nil
+	if len(list) == 0 {
+		return c, badPolicy("Invalid Condition: missing operation identifier.")
 	}
-	name, isName := list[1].(string)
-	want, isText := list[2].(string)
-	name, isField := strings.CutPrefix(name, "$")
-	if !isName || !isText || !isField {
-		return invalid
+	c.text = string(raw)
+	if json.Unmarshal(list[0], &c.kind) != nil {
+		return c, badPolicy("Invalid JSON.")
 	}
-	field := strings.ToLower(name)
-	named[field] = true
-	switch kind {
-	case "eq":
-		if value(field) != want {
-			return failed
-		}
-	case "starts-with":
-		if !strings.HasPrefix(value(field), want) {
-			return failed
-		}
+	var targets []any
+	switch c.kind {
+	case "eq", "starts-with":
+		targets = []any{&c.field, &c.want}
+	case "content-length-range":
+		targets = []any{(*length)(&c.from), (*length)(&c.to)}
 	default:
-		return invalid
+		return c, badPolicy("Invalid Condition: unknown operation '%s'.", c.kind)
+	}
+	if len(list) != 3 {
+		return c, badPolicy("Invalid %s: wrong number of arguments.", c.kind)
+	}
+	for i, target := range targets {
+		if json.Unmarshal(list[i+1], target) != nil {
+			return c, badPolicy("Invalid JSON.")
+		}
+	}
+	name, isField := strings.CutPrefix(c.field, "$")
+	if c.field = strings.ToLower(name); c.kind != "content-length-range" && !isField {
+		return c, c.failed()
+	}
+	return c, nil
+}
+
+// length is a number, or a text that is one.
+type length int64
+
+func (l *length) UnmarshalJSON(b []byte) error {
+	n, err := strconv.ParseInt(strings.Trim(string(b), `"`), 10, 64)
+	*l = length(n)
+	return err
+}
+
+func (c condition) failed() error {
+	return ErrAccessDenied.With("Invalid according to Policy: Policy Condition failed: " + c.text)
+}
+
+func (f *Form) checkCondition(raw json.RawMessage, bucket string, named map[string]bool, limits *FormLimits) error {
+	c, err := parseCondition(raw)
+	if err != nil {
+		return err
+	}
+	if c.kind == "content-length-range" {
+		limits.Min, limits.Max = max(limits.Min, c.from), min(limits.Max, c.to)
+		return nil
+	}
+	named[c.field] = true
+	value := f.Fields[c.field]
+	if c.field == "bucket" {
+		value = bucket
+	}
+	values := []string{value}
+	if c.field == "content-type" && c.kind == "starts-with" {
+		values = strings.Split(value, ",") // each of a list must
+		for i := range values {
+			values[i] = strings.TrimSpace(values[i])
+		}
+	}
+	for _, v := range values {
+		if c.kind == "eq" && v != c.want || c.kind == "starts-with" && !strings.HasPrefix(v, c.want) {
+			return c.failed()
+		}
 	}
 	return nil
 }

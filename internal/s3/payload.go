@@ -55,6 +55,6 @@ func parsePayloadMode(value string) (PayloadMode, error) {
 	if len(value) == hexHashSize && strings.Trim(value, "0123456789abcdefABCDEF") == "" {
 		return PayloadSigned, nil
 	}
-	return 0, ErrInvalidArgument.With("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+	return 0, ErrInvalidArgument.With("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
 		Detail{"ArgumentName", "x-amz-content-sha256"}, Detail{"ArgumentValue", value})
 }

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"strconv"
 	"strings"
@@ -95,12 +96,56 @@ func ParseRequest(r *http.Request, domains []string) (Request, error) {
 	if err := req.parseParams(query); err != nil {
 		return req, err
 	}
-	if err := req.parseCopySource(r, query); err != nil {
+	header, err := presignedHeader(r, query)
+	if err != nil {
+		return req, err
+	}
+	if err := req.parseCopySource(r, header); err != nil {
 		return req, err
 	}
 	req.classify(r, query)
-	req.Conditional = req.isConditional(r)
+	req.Conditional = req.isConditional(r, header)
 	return req, nil
+}
+
+// presignedHeader returns the x-amz-* headers that a request presigned with
+// Version 4 carries as parameters.
+func presignedHeader(r *http.Request, query []param) (http.Header, error) {
+	if _, n := queryValue(query, "X-Amz-Signature"); n == 0 {
+		return nil, nil
+	}
+	out := http.Header{}
+	for _, p := range query {
+		if len(p.name) <= 6 || !strings.EqualFold(p.name[:6], "x-amz-") {
+			continue
+		}
+		name := textproto.CanonicalMIMEHeaderKey(p.name)
+		switch {
+		case presignParams[name], len(r.Header[name]) > 0:
+		case !validHeader(p.name, p.value):
+			return nil, ErrInvalidArgument.With("A query parameter is no valid header", Detail{"ArgumentName", p.name})
+		case len(out[name]) > 0:
+			return nil, ErrInvalidArgument.With("Query parameter "+p.name+" must be given once", Detail{"ArgumentName", p.name})
+		default:
+			out[name] = []string{p.value}
+		}
+	}
+	return out, nil
+}
+
+// validHeader says whether a name and a value can be a header's.
+func validHeader(name, value string) bool {
+	for i := 0; i < len(name); i++ {
+		if !unreserved[name[i]] && strings.IndexByte("!#$%&'*+^`|", name[i]) < 0 {
+			return false
+		}
+	}
+	for i := 0; i < len(value); i++ {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // hostBucket returns the bucket in a virtual-host name below the longest domain that fits.
@@ -164,19 +209,13 @@ func (q *Request) parseParams(query []param) error {
 	return nil
 }
 
-func (q *Request) parseCopySource(r *http.Request, query []param) error {
+func (q *Request) parseCopySource(r *http.Request, presigned http.Header) error {
 	if r.Method != http.MethodPut || q.Key == "" {
 		return nil
 	}
 	values := r.Header["X-Amz-Copy-Source"]
 	if len(values) == 0 {
-		// A request presigned with Version 4 may carry any x-amz-* header as a parameter.
-		_, presigned := queryValue(query, "X-Amz-Signature")
-		for _, p := range query {
-			if presigned > 0 && strings.EqualFold(p.name, "x-amz-copy-source") {
-				values = append(values, p.value)
-			}
-		}
+		values = presigned["X-Amz-Copy-Source"]
 	}
 	if len(values) == 0 {
 		return nil
@@ -221,7 +260,7 @@ func ParseCopySource(value string) (CopySource, error) {
 	return CopySource{Bucket: bucket, Key: key, VersionID: version}, nil
 }
 
-func (q *Request) isConditional(r *http.Request) bool {
+func (q *Request) isConditional(r *http.Request, presigned http.Header) bool {
 	if !q.Class.IsWrite() {
 		return false
 	}
@@ -229,18 +268,19 @@ func (q *Request) isConditional(r *http.Request) bool {
 	case AppendObject, RenameObject:
 		return true
 	}
-	h := r.Header
-	for _, name := range []string{
-		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
-		"X-Amz-Write-Offset-Bytes",
-	} {
-		if len(h[name]) > 0 {
-			return true
+	for _, h := range []http.Header{r.Header, presigned} {
+		for _, name := range []string{
+			"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
+			"X-Amz-Write-Offset-Bytes",
+		} {
+			if len(h[name]) > 0 {
+				return true
+			}
 		}
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "X-Amz-If-Match-") {
-			return true
+		for name := range h {
+			if strings.HasPrefix(name, "X-Amz-If-Match-") {
+				return true
+			}
 		}
 	}
 	return false

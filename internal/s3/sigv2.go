@@ -110,7 +110,7 @@ func (a *authV2) parseQuery(query []param, now time.Time) (time.Time, error) {
 	}
 	expires := time.Unix(seconds, 0)
 	if now.After(expires) {
-		return time.Time{}, ErrAccessDenied.With("Request has expired",
+		return time.Time{}, ErrAccessDenied.With("Request has expired.",
 			Detail{"Expires", expires.UTC().Format(time.RFC3339)}, Detail{"ServerTime", now.UTC().Format(time.RFC3339)})
 	}
 	return now, nil

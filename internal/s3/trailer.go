@@ -35,6 +35,31 @@ var checksums = map[string]func() hash.Hash{
 	"x-amz-checksum-sha512":    sha512.New,
 }
 
+// storesChecksums are those that only the store can verify, with their size in bytes.
+var storesChecksums = map[string]int{
+	"x-amz-checksum-xxhash3":   8,
+	"x-amz-checksum-xxhash64":  8,
+	"x-amz-checksum-xxhash128": 16,
+}
+
+// checksumSize returns the size of a checksum in bytes, 0 if it is not known.
+func checksumSize(name string) int {
+	if newHash := checksums[name]; newHash != nil {
+		return newHash().Size()
+	}
+	return storesChecksums[name]
+}
+
+// Verifiable reports whether [DecodeBody] verifies all of these trailers itself.
+func Verifiable(names []string) bool {
+	for _, name := range names {
+		if checksums[name] == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // trailerSum is one header announced for the trailer. Its hash is nil when the
 // header is no checksum that is known here.
 type trailerSum struct {
@@ -85,7 +110,7 @@ func declaredTrailers(h http.Header) ([]*trailerSum, error) {
 func ChecksumTrailers(h http.Header) []string {
 	var known []string
 	for _, name := range trailerNames(h) {
-		if checksums[name] != nil {
+		if checksumSize(name) > 0 {
 			known = append(known, name)
 		}
 	}
@@ -97,7 +122,7 @@ func ChecksumTrailers(h http.Header) []string {
 func (c *chunkReader) readTrailer() error {
 	var signed []byte
 	var signature []byte
-	total := 0
+	total, blank := 0, false
 	for {
 		line, err := c.br.ReadSlice('\n')
 		end := errors.Is(err, io.EOF)
@@ -110,6 +135,7 @@ func (c *chunkReader) readTrailer() error {
 		if total += len(line); total > maxTrailer {
 			return ErrMalformedTrailer
 		}
+		blank = len(line) == 2 && line[0] == '\r' || blank && len(line) == 0
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
 			name, value, found := bytes.Cut(line, []byte(":"))
 			name, value = bytes.ToLower(bytes.TrimSpace(name)), bytes.TrimSpace(value)
@@ -128,6 +154,12 @@ func (c *chunkReader) readTrailer() error {
 		if end {
 			break
 		}
+	}
+	switch {
+	case c.mode == PayloadUnsignedTrailer && !blank:
+		return errBadChunk
+	case c.mode == PayloadChunkedTrailer && len(c.sums) > 0 && len(c.trailers) == 0:
+		return ErrMalformedTrailer
 	}
 	if c.mode == PayloadChunkedTrailer {
 		sum := sha256.Sum256(signed)
@@ -161,14 +193,15 @@ func (c *chunkReader) checkSums() error {
 		if value == "" {
 			return ErrMalformedTrailer
 		}
-		if s.hash == nil {
+		size := checksumSize(s.name)
+		if size == 0 {
 			continue
 		}
 		got, err := base64.StdEncoding.DecodeString(value)
-		if err != nil || len(got) != s.hash.Size() {
+		if err != nil || len(got) != size {
 			return ErrInvalidRequest.With("Value for " + s.name + " trailing header is invalid.")
 		}
-		if !bytes.Equal(got, s.hash.Sum(nil)) {
+		if s.hash != nil && !bytes.Equal(got, s.hash.Sum(nil)) {
 			algorithm := strings.ToUpper(strings.TrimPrefix(s.name, "x-amz-checksum-"))
 			return ErrBadDigest.With("The " + algorithm + " you specified did not match the calculated checksum.")
 		}
@@ -191,11 +224,11 @@ func EncodeTrailer(h http.Header, body io.ReadCloser, length int64, names []stri
 	}
 	total := int64(len(head)) + length + int64(len(tail)) + 2
 	for _, name := range names {
-		newHash := checksums[name]
-		if newHash == nil {
+		size := checksumSize(name)
+		if size == 0 {
 			return nil, 0, errors.New("trailer " + name + " is not a known checksum")
 		}
-		total += int64(len(name) + 1 + base64.StdEncoding.EncodedLen(newHash().Size()) + 2)
+		total += int64(len(name) + 1 + base64.StdEncoding.EncodedLen(size) + 2)
 	}
 	last := &lazyReader{make: func() (string, error) {
 		sums := trailer()

@@ -122,11 +122,14 @@ func (v *Verifier) Verify(r *http.Request) (*Identity, error) {
 			return id, nil
 		}
 		request := c.appendTo(nil, r)
+		signed := appendStringToSign(nil, a.timestamp, a.scope, request)
 		refusal = ErrSignatureDoesNotMatch.With("",
 			Detail{"AWSAccessKeyId", a.accessKeyID},
-			Detail{"StringToSign", string(appendStringToSign(nil, a.timestamp, a.scope, request))},
+			Detail{"StringToSign", string(signed)},
 			Detail{"SignatureProvided", a.signature},
-			Detail{"CanonicalRequest", string(request)})
+			Detail{"StringToSignBytes", spacedHex(signed)},
+			Detail{"CanonicalRequest", string(request)},
+			Detail{"CanonicalRequestBytes", spacedHex(request)})
 	}
 	return nil, refusal
 }
@@ -151,6 +154,9 @@ func (v *Verifier) matches(id *Identity, a *auth, c *canonical, r *http.Request,
 	return equalSignature(id.seed, a.signature)
 }
 
+// spacedHex is how S3 shows bytes in an error.
+func spacedHex(b []byte) string { return fmt.Sprintf("% x", b) }
+
 func equalSignature(want [hexHashSize]byte, got string) bool {
 	return subtle.ConstantTimeCompare(want[:], []byte(got)) == 1
 }
@@ -166,8 +172,11 @@ func (v *Verifier) checkRegion(a *auth) error {
 	if len(v.Regions) == 0 || slices.Contains(v.Regions, a.region) {
 		return nil
 	}
-	return a.malformed(fmt.Sprintf("the region '%s' is wrong; expecting '%s'", a.region, v.Regions[0])).
-		With("", Detail{"Region", v.Regions[0]})
+	err := a.badCredential(a.credential, fmt.Sprintf("the region %q is wrong; expecting %q", a.region, v.Regions[0]))
+	if a.form {
+		return err
+	}
+	return err.With("", Detail{"Region", v.Regions[0]})
 }
 
 func (v *Verifier) checkTime(a *auth) error {
@@ -185,7 +194,7 @@ func (v *Verifier) checkTime(a *auth) error {
 		return ErrAccessDenied.With("Request is not yet valid")
 	}
 	if expiry := a.time.Add(a.expires); now.After(expiry) {
-		return ErrAccessDenied.With("Request has expired",
+		return ErrAccessDenied.With("Request has expired.",
 			Detail{"X-Amz-Expires", fmt.Sprint(int64(a.expires / time.Second))},
 			Detail{"Expires", expiry.UTC().Format(time.RFC3339)},
 			Detail{"ServerTime", now.UTC().Format(time.RFC3339)})
@@ -197,7 +206,7 @@ func (v *Verifier) checkTime(a *auth) error {
 // been changed on the way.
 func (a *auth) checkSignedHeaders(r *http.Request) error {
 	if !slices.Contains(a.signedHeaders, "host") {
-		return a.malformed("the Host header must be signed")
+		return a.malformed("the Host header must be signed.")
 	}
 	var missing []string
 	for name := range r.Header {

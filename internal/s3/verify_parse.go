@@ -13,6 +13,8 @@ type auth struct {
 	// v2: Signature Version 2, and nothing else is set.
 	v2            bool
 	presigned     bool
+	form          bool
+	credential    string
 	accessKeyID   string
 	date, region  string
 	scope         string
@@ -30,7 +32,7 @@ func (a *auth) malformed(why string) *Error {
 	if a.presigned {
 		return ErrAuthorizationQueryParametersError.With(why)
 	}
-	return ErrAuthorizationHeaderMalformed.With("The authorization header is malformed; " + why + ".")
+	return ErrAuthorizationHeaderMalformed.With("The authorization header is malformed; " + why)
 }
 
 // parseAuth finds the signature in header or query. It returns ErrAnonymous if
@@ -70,36 +72,21 @@ var onceOnly = []string{"X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Security-To
 var errOldSignature = ErrInvalidRequest.With("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
 
 func parseAuthHeader(r *http.Request, header string) (*auth, error) {
-	scheme, rest, _ := strings.Cut(strings.TrimSpace(header), " ")
+	scheme, rest, found := strings.Cut(strings.TrimSpace(header), " ")
+	refused := []Detail{{"ArgumentName", "Authorization"}, {"ArgumentValue", scheme}}
 	switch {
+	case !found:
+		return nil, ErrInvalidArgument.With("Authorization header is invalid -- one and only one ' ' (space) required.", refused...)
 	case scheme == algorithm:
 	case scheme == "AWS", strings.HasPrefix(scheme, "AWS4-"):
 		return nil, errOldSignature
 	default:
-		return nil, ErrInvalidArgument.With("Unsupported Authorization Type", Detail{"ArgumentName", "Authorization"})
+		return nil, ErrInvalidArgument.With("Unsupported Authorization Type", refused...)
 	}
 	a := &auth{}
-	var credential, signedHeaders string
-	for rest != "" {
-		var field string
-		field, rest, _ = strings.Cut(rest, ",")
-		name, value, found := strings.Cut(strings.TrimSpace(field), "=")
-		var target *string
-		switch name {
-		case "Credential":
-			target = &credential
-		case "SignedHeaders":
-			target = &signedHeaders
-		case "Signature":
-			target = &a.signature
-		}
-		if !found || target == nil || *target != "" {
-			return nil, a.malformed(fmt.Sprintf("the authorization component %q is malformed", field))
-		}
-		*target = value
-	}
-	if credential == "" || signedHeaders == "" || a.signature == "" {
-		return nil, a.malformed("the authorization header requires three components: Credential, SignedHeaders, and Signature")
+	credential, signedHeaders, err := a.parseComponents(rest)
+	if err != nil {
+		return nil, err
 	}
 	if err := a.parseCredential(credential); err != nil {
 		return nil, err
@@ -109,7 +96,7 @@ func parseAuthHeader(r *http.Request, header string) (*auth, error) {
 		return nil, err
 	}
 	if a.timestamp[:len(dateFormat)] != a.date {
-		return nil, a.malformed(fmt.Sprintf("Invalid credential date %q. This date is not the same as X-Amz-Date: %q", a.date, a.timestamp[:len(dateFormat)]))
+		return nil, a.malformed(fmt.Sprintf("Invalid credential date %q. This date is not the same as X-Amz-Date: %q.", a.date, a.timestamp[:len(dateFormat)]))
 	}
 	a.token = r.Header.Get("X-Amz-Security-Token")
 	if a.payload = r.Header.Get("X-Amz-Content-Sha256"); a.payload == "" {
@@ -118,32 +105,62 @@ func parseAuthHeader(r *http.Request, header string) (*auth, error) {
 	return a, nil
 }
 
+// parseComponents takes apart what follows the algorithm.
+func (a *auth) parseComponents(list string) (credential, signedHeaders string, err error) {
+	fields := strings.Split(list, ",")
+	if len(fields) != 3 {
+		return "", "", a.malformed("the authorization header requires three components: Credential, SignedHeaders, and Signature.")
+	}
+	values := map[string]string{}
+	for _, field := range fields {
+		field = strings.TrimSpace(field)
+		name, value, found := strings.Cut(field, "=")
+		if !found {
+			return "", "", a.malformed(fmt.Sprintf("the authorization component %q is malformed.", field))
+		}
+		values[name] = value
+	}
+	for _, name := range []string{"Credential", "SignedHeaders", "Signature"} {
+		if values[name] == "" {
+			return "", "", a.malformed("missing " + name + ".")
+		}
+	}
+	a.signature = values["Signature"]
+	return values["Credential"], values["SignedHeaders"], nil
+}
+
 // parseCredential reads accessKeyID/date/region/s3/aws4_request.
 func (a *auth) parseCredential(credential string) error {
-	rest := credential
-	var parts [4]string
-	for i := len(parts) - 1; i >= 0; i-- {
-		at := strings.LastIndexByte(rest, '/')
-		if at <= 0 {
-			return a.malformed(`the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request"`)
-		}
-		rest, parts[i] = rest[:at], rest[at+1:]
+	parts := strings.Split(credential, "/")
+	if len(parts) != 5 || parts[0] == "" {
+		return a.badCredential(credential, `the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".`)
 	}
-	a.accessKeyID, a.date, a.region = rest, parts[0], parts[1]
-	a.scope = credential[len(rest)+1:]
+	a.credential, a.accessKeyID, a.date, a.region = credential, parts[0], parts[1], parts[2]
+	a.scope = credential[len(parts[0])+1:]
+	if parts[3] != service {
+		return a.badCredential(credential, fmt.Sprintf("incorrect service %q. This endpoint belongs to \"s3\".", parts[3]))
+	}
+	if parts[4] != terminator {
+		return a.badCredential(credential, fmt.Sprintf("incorrect terminal %q. This endpoint uses \"aws4_request\".", parts[4]))
+	}
 	if _, err := time.Parse(dateFormat, a.date); err != nil {
-		return a.malformed(fmt.Sprintf("incorrect date format %q. This date in the credential must be in the format \"yyyyMMdd\"", a.date))
-	}
-	if parts[2] != service {
-		return a.malformed(fmt.Sprintf("incorrect service %q. This endpoint belongs to \"s3\"", parts[2]))
-	}
-	if parts[3] != terminator {
-		return a.malformed(fmt.Sprintf("incorrect terminal %q. This endpoint uses \"aws4_request\"", parts[3]))
+		return a.badCredential(credential, fmt.Sprintf("incorrect date format %q. This date in the credential must be in the format \"yyyyMMdd\".", a.date))
 	}
 	return nil
 }
 
-var errNoDate = ErrAccessDenied.With("AWS authentication requires a valid Date or x-amz-date header")
+// badCredential is malformed for the credential.
+func (a *auth) badCredential(credential, why string) *Error {
+	switch {
+	case a.form:
+		return ErrInvalidArgument.With(why, Detail{"ArgumentName", "x-amz-credential"}, Detail{"ArgumentValue", credential})
+	case a.presigned:
+		why = "Error parsing the X-Amz-Credential parameter; " + why
+	}
+	return a.malformed(why)
+}
+
+var errNoDate = ErrAccessDenied.With("AWS authentication requires a valid Date or x-amz-date header.")
 
 func (a *auth) parseHeaderTime(r *http.Request) error {
 	if value := r.Header.Get("X-Amz-Date"); value != "" {
@@ -176,7 +193,7 @@ func parseAuthQuery(r *http.Request, query []param) (*auth, error) {
 		values[name] = value
 	}
 	if values["X-Amz-Algorithm"] != algorithm {
-		return nil, a.malformed(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"`)
+		return nil, a.malformed(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256"`)
 	}
 	if err := a.parseCredential(values["X-Amz-Credential"]); err != nil {
 		return nil, err

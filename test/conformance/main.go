@@ -19,8 +19,8 @@ import (
 )
 
 type options struct {
-	root, work, suites, setups, phases, out string
-	short, keep                             bool
+	root, work, suites, setups, phases, kept, out string
+	short, keep                                   bool
 }
 
 func main() {
@@ -33,9 +33,14 @@ func main() {
 	flag.StringVar(&o.setups, "stores", "", "stores to run on, with commas; left out: all that are installed")
 	flag.StringVar(&o.phases, "phases", "", "phases to run, with commas; left out: all")
 	flag.StringVar(&o.out, "out", "", "file for the table; left out: none")
+	flag.StringVar(&o.kept, "keep-rows", "", "directory that keeps the table's rows, so that the next run adds to them; left out: none")
 	flag.BoolVar(&o.short, "short", false, "a part of the cases, in two phases")
 	flag.BoolVar(&o.keep, "keep", false, "keep the stores and logs")
 	flag.Parse()
+	if flag.Arg(0) == sdkGoSuite {
+		runSDKGo(ctx)
+		return
+	}
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -63,6 +68,11 @@ func run(ctx context.Context, o options) (err error) {
 	suites := chosen(allSuites(o.root), o.suites, func(s suite) string { return s.name })
 	phases := chosen(allPhases(o.short), o.phases, func(p phase) string { return p.name })
 	rep := &report{began: time.Now(), except: except}
+	if o.kept != "" {
+		if rep.kept, err = readKept(o.kept); err != nil {
+			return err
+		}
+	}
 	for _, set := range chosen(allSetups(o.short), o.setups, func(s setup) string { return s.name }) {
 		if missing := set.missing(); missing != "" {
 			fmt.Printf("%s is left out: %s\n", set.name, missing)
@@ -92,7 +102,7 @@ func run(ctx context.Context, o options) (err error) {
 	if len(rep.rows) == 0 {
 		return errors.New("nothing was run")
 	}
-	if n := len(rep.regressions); n > 0 {
+	if n := rep.regressions(); n > 0 {
 		return fmt.Errorf("%d cases pass directly and not through the proxy; logs: %s", n, o.work)
 	}
 	return nil

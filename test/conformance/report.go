@@ -10,49 +10,61 @@ import (
 
 // row is a run of one suite, directly or in a phase.
 type row struct {
-	suite, setup, phase string
-	res                 results
-	second              int // cases that passed when tried again
-	took                time.Duration
+	Suite, Setup, Phase     string
+	Direct                  bool
+	Passed, Failed, Skipped int
+	Again                   int // cases that passed when tried again
 	// Against the direct run: cases that do not pass here and do there.
-	exceptions, regressions int
-	direct                  bool
+	Exceptions, Regressions []string
 }
 
-type regression struct{ suite, setup, phase, name string }
-
 type report struct {
-	began       time.Time
-	except      exceptions
-	rows        []row
-	regressions []regression
-	used        map[exception]bool
-	left        []string
+	began  time.Time
+	except exceptions
+	rows   []row // of this run
+	kept   *kept // and of those before it, if asked for
+	left   []string
 }
 
 // add notes a run; direct are the results to compare it with, nil for a direct run.
-func (p *report) add(r row, direct results) {
-	r.direct = direct == nil
-	bad := p.except.regressions(r.suite, direct, r.res)
-	for _, name := range bad {
-		p.regressions = append(p.regressions, regression{r.suite, r.setup, r.phase, name})
-	}
-	r.regressions = len(bad)
+func (p *report) add(r row, res, direct results, took time.Duration) error {
+	r.Direct, r.Passed, r.Failed, r.Skipped = direct == nil, res.count(pass), res.count(fail), res.count(skip)
+	r.Regressions = p.except.regressions(r.Suite, direct, res)
 	for name, d := range direct {
-		if x, ok := p.except.of(r.suite, name); ok && d.verdict == pass && r.res[name].verdict != pass {
-			r.exceptions++
-			if p.used == nil {
-				p.used = map[exception]bool{}
-			}
-			p.used[x] = true
+		if _, ok := p.except.of(r.Suite, name); ok && d.verdict == pass && res[name].verdict != pass {
+			r.Exceptions = append(r.Exceptions, name)
 		}
 	}
 	p.rows = append(p.rows, r)
-	fmt.Printf("%-20s %-20s %-30s %4d passed, %3d failed, %2d skipped, %3d exceptions, %3d not as directly; %s\n", r.suite, r.setup, r.phase,
-		r.res.count(pass), r.res.count(fail), r.res.count(skip), r.exceptions, r.regressions, r.took.Round(time.Second))
-	for _, name := range bad {
-		fmt.Printf("    %s: %s\n", name, shorten(cmp.Or(r.res[name].why, "was not run")))
+	fmt.Printf("%-20s %-20s %-30s %4d passed, %3d failed, %2d skipped, %3d exceptions, %3d not as directly; %s\n", r.Suite, r.Setup, r.Phase,
+		r.Passed, r.Failed, r.Skipped, len(r.Exceptions), len(r.Regressions), took.Round(time.Second))
+	for _, name := range r.Regressions {
+		fmt.Printf("    %s: %s\n", name, shorten(cmp.Or(res[name].why, "was not run")))
 	}
+	return p.kept.add(r)
+}
+
+// all are the rows that the table shows, the suites of a pair of stores together.
+func (p *report) all() []row {
+	if p.kept == nil {
+		return p.rows
+	}
+	rows := slices.Clone(p.kept.Rows)
+	place := map[string]int{}
+	for i, ph := range allPhases(false) {
+		place[ph.name] = i + 1
+	}
+	slices.SortStableFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.Setup, b.Setup), cmp.Compare(a.Suite, b.Suite), cmp.Compare(place[a.Phase], place[b.Phase]), cmp.Compare(a.Phase, b.Phase))
+	})
+	return rows
+}
+
+func (p *report) regressions() (n int) {
+	for _, r := range p.rows {
+		n += len(r.Regressions)
+	}
+	return n
 }
 
 func shorten(s string) string {
@@ -63,7 +75,7 @@ func shorten(s string) string {
 }
 
 func (p *report) summary() string {
-	return fmt.Sprintf("%d runs, %d cases pass directly and not through the proxy, %s\n", len(p.rows), len(p.regressions), time.Since(p.began).Round(time.Second))
+	return fmt.Sprintf("%d runs, %d cases pass directly and not through the proxy, %s\n", len(p.rows), p.regressions(), time.Since(p.began).Round(time.Second))
 }
 
 // markdown is the table, for people.
@@ -78,30 +90,35 @@ func (p *report) markdown() string {
 		"*Exceptions* are those of them that cannot hold by nature; their reasons are below. A case that\n" +
 		"passed when it was run again by itself counts as passed, and in *again*.\n\n" +
 		"| stores | suite | phase | passed | failed | skipped | again | exceptions | not as directly |\n| --- | --- | --- | --: | --: | --: | --: | --: | --: |\n")
-	for _, r := range p.rows {
-		against := []string{fmt.Sprint(r.second), fmt.Sprint(r.exceptions), fmt.Sprint(r.regressions)}
-		if r.direct {
+	used, byCase := map[exception]bool{}, map[string][]string{}
+	for _, r := range p.all() {
+		for _, name := range r.Exceptions {
+			if x, ok := p.except.of(r.Suite, name); ok {
+				used[x] = true
+			}
+		}
+		for _, name := range r.Regressions {
+			k := r.Suite + " " + name
+			byCase[k] = append(byCase[k], r.Setup+" "+r.Phase)
+		}
+		against := []string{fmt.Sprint(r.Again), fmt.Sprint(len(r.Exceptions)), fmt.Sprint(len(r.Regressions))}
+		if r.Direct {
 			against = []string{"", "", ""}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %d | %d | %d | %s |\n", r.setup, r.suite, r.phase, r.res.count(pass), r.res.count(fail), r.res.count(skip), strings.Join(against, " | "))
+		fmt.Fprintf(&b, "| %s | %s | %s | %d | %d | %d | %s |\n", r.Setup, r.Suite, r.Phase, r.Passed, r.Failed, r.Skipped, strings.Join(against, " | "))
 	}
 	for _, l := range p.left {
 		fmt.Fprintf(&b, "\nLeft out: %s.\n", l)
 	}
-	if len(p.regressions) > 0 {
+	if len(byCase) > 0 {
 		b.WriteString("\n## Not as directly\n\n")
-		byCase := map[string][]string{}
-		for _, r := range p.regressions {
-			k := r.suite + " " + r.name
-			byCase[k] = append(byCase[k], r.setup+" "+r.phase)
-		}
 		for _, k := range sortedKeys(byCase) {
 			fmt.Fprintf(&b, "- %s: %s\n", k, strings.Join(byCase[k], ", "))
 		}
 	}
 	b.WriteString("\n## Exceptions met\n\n")
 	for _, x := range p.except {
-		if p.used[x] {
+		if used[x] {
 			fmt.Fprintf(&b, "- `%s` `%s`: %s\n", x.suite, x.name, x.reason)
 		}
 	}

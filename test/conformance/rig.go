@@ -48,6 +48,7 @@ spec:
   target:
     endpoint: {{.Target}}
     credentialsRef: {name: keys}
+  proxy: {anonymous: Forward}
 {{- if .Slow}}
   worker:
     limits: {requestsPerSecond: 1}

@@ -41,7 +41,9 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 			return fmt.Errorf("directly on %s: %w", kind, err)
 		}
 		direct[kind] = res
-		r.report.add(row{suite: s.name, setup: r.setup.name, phase: "directly on " + kind, res: res, took: time.Since(began)}, nil)
+		if err := r.report.add(row{Suite: s.name, Setup: r.setup.name, Phase: "directly on " + kind}, res, nil, time.Since(began)); err != nil {
+			return err
+		}
 	}
 	for _, p := range r.phases {
 		began := time.Now()
@@ -53,7 +55,9 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		r.report.add(row{suite: s.name, setup: r.setup.name, phase: p.name, res: res, second: second, took: time.Since(began)}, direct[kind])
+		if err := r.report.add(row{Suite: s.name, Setup: r.setup.name, Phase: p.name, Again: second}, res, direct[kind], time.Since(began)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -28,9 +28,9 @@ type setup struct {
 }
 
 func allSetups(short bool) []setup {
-	some := []string{"boto3", "awscli", "rclone", "sdk-js", "s3cmd", "restic", "mc"}
+	some := []string{"boto3", "awscli", "rclone", "sdk-js", sdkGoSuite, "s3cmd", "restic", "mc"}
 	if short {
-		return []setup{{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{"boto3"}}}
+		return []setup{{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{"boto3", sdkGoSuite}}}
 	}
 	return []setup{
 		{name: "versitygw", source: kindVersityGW, target: kindVersityGW, suites: append([]string{versitygwSuite}, some...)},

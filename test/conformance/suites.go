@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ const (
 	minioGoSuite           = "minio-go"
 )
 
-var clientSuites = []string{"awscli", "boto3", "s3cmd", "rclone", "restic", "mc", "sdk-js"}
+var clientSuites = []string{"awscli", "boto3", "s3cmd", "rclone", "restic", "mc", "sdk-js", sdkGoSuite}
 
 func allSuites(root string) []suite {
 	out := []suite{versitygw(versitygwSuite), versitygw(versitygwVersionsSuite, "-vs"), minioGo()}
@@ -81,6 +82,9 @@ func client(dir, name string) suite {
 		s.needs, s.argv = []string{"aws"}, script("bash", filepath.Join(dir, "awscli.sh"))
 	case "boto3":
 		s.needs, s.argv = []string{"python3"}, script("python3", filepath.Join(dir, "boto3_cases.py"))
+	case sdkGoSuite:
+		self, _ := os.Executable()
+		s.argv = script(self, sdkGoSuite)
 	case "sdk-js":
 		s.needs, s.argv = []string{"node"}, script("node", filepath.Join(dir, "sdk.mjs"))
 	default:

@@ -7,7 +7,7 @@ API=(aws --endpoint-url "$S3_ENDPOINT" --output text s3api)
 case_01_make_bucket() {
   "${S3[@]}" mb "s3://$BUCKET"
   "${API[@]}" head-bucket --bucket "$BUCKET"
-  "${S3[@]}" ls | grep -q "$BUCKET"
+  "${S3[@]}" ls | grep >/dev/null "$BUCKET"
 }
 case_02_put_get() {
   "${S3[@]}" cp small "s3://$BUCKET/small"
@@ -20,7 +20,7 @@ case_03_stdin_stdout() {
 case_04_multipart() {
   "${S3[@]}" cp large "s3://$BUCKET/large"
   "${S3[@]}" cp "s3://$BUCKET/large" got && same large got
-  "${API[@]}" head-object --bucket "$BUCKET" --key large --query ETag | grep -q -- '-3"'
+  "${API[@]}" head-object --bucket "$BUCKET" --key large --query ETag | grep >/dev/null -- '-3"'
 }
 case_05_sync_up_and_down() {
   "${S3[@]}" sync tree "s3://$BUCKET/tree"
@@ -30,7 +30,7 @@ case_05_sync_up_and_down() {
 case_06_list_pages() {
   equal "$("${S3[@]}" ls --recursive "s3://$BUCKET/tree/" | wc -l)" 32
   equal "$("${API[@]}" list-objects-v2 --bucket "$BUCKET" --prefix tree/ --page-size 7 --query 'Contents[].Key' | wc -w)" 33
-  "${S3[@]}" ls "s3://$BUCKET/tree/" | grep -q 'PRE a/'
+  "${S3[@]}" ls "s3://$BUCKET/tree/" | grep >/dev/null 'PRE a/'
 }
 case_07_copy_and_move() {
   "${S3[@]}" cp "s3://$BUCKET/small" "s3://$BUCKET/copied"
@@ -78,7 +78,7 @@ case_13_checksum() {
 case_14_multipart_by_hand() {
   local id one two
   id=$("${API[@]}" create-multipart-upload --bucket "$BUCKET" --key hand --query UploadId)
-  "${API[@]}" list-multipart-uploads --bucket "$BUCKET" --query 'Uploads[].Key' | grep -q hand
+  "${API[@]}" list-multipart-uploads --bucket "$BUCKET" --query 'Uploads[].Key' | grep >/dev/null hand
   head -c 5242880 large >p1
   one=$("${API[@]}" upload-part --bucket "$BUCKET" --key hand --upload-id "$id" --part-number 1 --body p1 --query ETag)
   two=$("${API[@]}" upload-part --bucket "$BUCKET" --key hand --upload-id "$id" --part-number 2 --body small --query ETag)
@@ -97,7 +97,7 @@ case_16_bucket_configuration() {
   "${API[@]}" put-bucket-tagging --bucket "$BUCKET" --tagging 'TagSet=[{Key=team,Value=x}]'
   equal "$("${API[@]}" get-bucket-tagging --bucket "$BUCKET" --query 'TagSet[0].Value')" x
   "${API[@]}" put-bucket-policy --bucket "$BUCKET" --policy '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::'"$BUCKET"'/open/*"}]}'
-  "${API[@]}" get-bucket-policy --bucket "$BUCKET" | grep -q open
+  "${API[@]}" get-bucket-policy --bucket "$BUCKET" | grep >/dev/null open
   "${API[@]}" delete-bucket-policy --bucket "$BUCKET"
 }
 case_17_cors() {
@@ -105,7 +105,7 @@ case_17_cors() {
   curl -sf -o out -D head -X OPTIONS -H 'Origin: https://a.example' -H 'Access-Control-Request-Method: GET' "$S3_ENDPOINT/$BUCKET/small"
   grep -qi '^access-control-allow-origin: https://a.example' head
 }
-case_18_acl() { "${API[@]}" get-bucket-acl --bucket "$BUCKET" | grep -q FULL_CONTROL; }
+case_18_acl() { "${API[@]}" get-bucket-acl --bucket "$BUCKET" | grep >/dev/null FULL_CONTROL; }
 case_19_errors() {
   refused NoSuchBucket "${S3[@]}" ls "s3://$BUCKET-nothing"
   refused NoSuchKey "${API[@]}" get-object --bucket "$BUCKET" --key nothing got
