@@ -46,8 +46,9 @@ func TestDeletionEndsTheRolesBeforeTheLedger(t *testing.T) {
 	w.Expect(w.e.get(func(e *fakeEngine) bool { return e.destroyed })).To(gomega.BeTrue())
 }
 
-func TestDeletionWaitsWhileDataLivesOnOneStore(t *testing.T) {
-	w := newWorld(t)
+// deleteHalfWay deletes a migration in the middle of a switch, which waits.
+func (w *world) deleteHalfWay() {
+	w.t.Helper()
 	m := w.start()
 	w.e.set(func(e *fakeEngine) {
 		switched(e)
@@ -56,6 +57,11 @@ func TestDeletionWaitsWhileDataLivesOnOneStore(t *testing.T) {
 	w.Eventually(func() v1alpha1.Phase { return w.read().Status.Phase }).Should(gomega.Equal(v1alpha1.PhaseSwitchStarted))
 	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
 	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True DataOnOneStore"))
+}
+
+func TestDeletionWaitsWhileDataLivesOnOneStore(t *testing.T) {
+	w := newWorld(t)
+	w.deleteHalfWay()
 	if msg := meta.FindStatusCondition(w.read().Status.Conditions, "Stalled").Message; msg !=
 		"Deletion waits: The switch is half-way. To delete all the same, and leave what is where it is, annotate the Migration with crossfade.io/force-delete=true." {
 		t.Error(msg)
@@ -75,14 +81,7 @@ func TestDeletionWaitsWhileDataLivesOnOneStore(t *testing.T) {
 
 func TestDeletionCanBeForced(t *testing.T) {
 	w := newWorld(t)
-	m := w.start()
-	w.e.set(func(e *fakeEngine) {
-		switched(e)
-		e.stranded = "the switch is half-way"
-	})
-	w.Eventually(func() v1alpha1.Phase { return w.read().Status.Phase }).Should(gomega.Equal(v1alpha1.PhaseSwitchStarted))
-	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
-	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True DataOnOneStore"))
+	w.deleteHalfWay()
 	w.Expect(w.patch(`{"metadata":{"annotations":{"crossfade.io/force-delete":"true"}}}`)).To(gomega.Succeed())
 	w.Eventually(w.gone).Should(gomega.BeTrue())
 	w.Eventually(w.eventCount("ForceDeleted", "")).Should(gomega.Equal(1))

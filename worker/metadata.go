@@ -216,6 +216,7 @@ func granteeURI(g *types.Grantee) string {
 type refusals struct {
 	classes sync.Map // storage class
 	lock    sync.Map // bucket without object lock
+	acls    sync.Map // bucket whose owner owns every object, without ACLs
 	acl     atomic.Bool
 }
 
@@ -226,6 +227,12 @@ func (w *Worker) fit(to *store, bucket string, p *properties) {
 		if _, no := to.refused.classes.Load(p.storageClass); no {
 			p.storageClass = ""
 			drop(propStorageClass)
+		}
+	}
+	if p.acl != "" {
+		if _, no := to.refused.acls.Load(bucket); no {
+			p.acl = ""
+			drop(propACL)
 		}
 	}
 	if p.lockMode != "" || p.legalHold != "" {
@@ -248,6 +255,9 @@ func (w *Worker) fit(to *store, bucket string, p *properties) {
 func (w *Worker) refusedProperty(to *store, bucket string, p properties, err error) bool {
 	code, _ := s3.ErrorCode(err)
 	switch {
+	case p.acl != "" && code == "AccessControlListNotSupported":
+		_, known := to.refused.acls.LoadOrStore(bucket, true)
+		return !known
 	case p.storageClass != "" && (code == "InvalidStorageClass" || code == "NotImplemented" || code == "InvalidArgument"):
 		_, known := to.refused.classes.LoadOrStore(p.storageClass, true)
 		return !known

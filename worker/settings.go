@@ -40,8 +40,14 @@ func (w *Worker) copySettings(ctx context.Context, from, to *store, bucket strin
 		}
 		unsupported = s.noted(unsupported, note)
 	}
+	if v, err := versioning.get(ctx, from, from.bucket(bucket)); err == nil && v != nil {
+		unsupported = append(unsupported, olderVersions)
+	}
 	return unsupported, nil
 }
+
+// olderVersions is told of buckets that have, or had, versioning.
+const olderVersions = "versions: only the newest version of each object is copied"
 
 // noted is a report with a note on this setting, or without one when it is "".
 func (s setting) noted(report []string, note string) []string {

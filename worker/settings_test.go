@@ -106,6 +106,7 @@ func TestEachPartOfABucketsConfigurationIsCopiedOrReported(t *testing.T) {
 		"notification: its destinations belong to the old store; set it up by hand",
 		"replication: its roles and destinations belong to the old store; set it up by hand",
 		"lifecycle: put at the end of the migration",
+		olderVersions,
 	}
 	if diff := cmp.Diff(want, reported()); diff != "" {
 		t.Error(diff)
@@ -146,12 +147,12 @@ func TestEachPartOfABucketsConfigurationIsCopiedOrReported(t *testing.T) {
 	l.change(b, "", func(*s3.Client) error { return nil })
 	l.synced()
 	same(copiedNow...)
-	if diff := cmp.Diff([]string{"lifecycle: put at the end of the migration"}, reported()); diff != "" {
+	if diff := cmp.Diff([]string{"lifecycle: put at the end of the migration", olderVersions}, reported()); diff != "" {
 		t.Error(diff)
 	}
 
 	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
-	waitFor(t, func() bool { return len(reported()) == 0 })
+	waitFor(t, func() bool { return slices.Equal(reported(), []string{olderVersions}) })
 	same("lifecycle")
 }
 
@@ -219,31 +220,46 @@ func TestAllOfAnObjectIsWrittenAgain(t *testing.T) {
 }
 
 func TestWhatAStoreRefusesOfAnObjectIsLeftOutAndCounted(t *testing.T) {
-	l := newLab(t)
-	const b = "photos"
-	l.bucket(ledger.Source, b)
-	for _, key := range []string{"a", "b"} {
-		l.seed(ledger.Source, b, key, []byte(key))
-	}
-	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
-		resp, err := l.faults[ledger.Source].next.RoundTrip(r)
-		if err == nil && r.Method == http.MethodGet && r.URL.RawQuery == "x-id=GetObject" {
-			resp.Header.Set("x-amz-storage-class", "GLACIER_IR")
-		}
-		return resp, err
-	})
-	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
-		if r.Method == http.MethodPut && r.Header.Get("x-amz-storage-class") != "" {
-			return answer(r, http.StatusBadRequest, "InvalidStorageClass"), nil
-		}
-		return nil, nil
-	})
-	w, _ := l.start(nil)
-	l.copyAll(b)
-	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
-		t.Error(diff)
-	}
-	if n := count(w.metrics.lost.WithLabelValues(propStorageClass)); n != 2 {
-		t.Errorf("%v storage classes counted as not kept, want 2", n)
+	const public = `<AccessControlPolicy><Owner><ID>me</ID></Owner><AccessControlList>` +
+		`<Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>me</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant>` +
+		`<Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="Group"><URI>` + allUsers + `</URI></Grantee><Permission>READ</Permission></Grant>` +
+		`</AccessControlList></AccessControlPolicy>`
+	for property, c := range map[string]struct{ header, code string }{
+		propStorageClass: {"x-amz-storage-class", "InvalidStorageClass"},
+		propACL:          {"x-amz-acl", "AccessControlListNotSupported"},
+	} {
+		t.Run(property, func(t *testing.T) {
+			l := newLab(t)
+			l.can[ledger.Source].ObjectACL, l.can[ledger.Target].ObjectACL = s3.Yes, s3.Yes
+			const b = "photos"
+			l.bucket(ledger.Source, b)
+			for _, key := range []string{"a", "b"} {
+				l.seed(ledger.Source, b, key, []byte(key))
+			}
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+				if _, ok := r.URL.Query()["acl"]; ok {
+					return document(r, public), nil
+				}
+				resp, err := l.faults[ledger.Source].next.RoundTrip(r)
+				if err == nil && r.Method == http.MethodGet && r.URL.RawQuery == "x-id=GetObject" {
+					resp.Header.Set("x-amz-storage-class", "GLACIER_IR")
+				}
+				return resp, err
+			})
+			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPut && strings.Count(r.URL.Path, "/") == 2 && r.Header.Get(c.header) != "" {
+					return answer(r, http.StatusBadRequest, c.code), nil
+				}
+				return nil, nil
+			})
+			w, _ := l.start(nil)
+			l.copyAll(b)
+			if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+				t.Error(diff)
+			}
+			if n := count(w.metrics.lost.WithLabelValues(property)); n != 2 {
+				t.Errorf("%v counted as not kept, want 2", n)
+			}
+		})
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Version is set by the build.
+// Version may be set with -ldflags -X.
 var Version = "dev"
 
 // Command returns the crossfade command with one subcommand a role.

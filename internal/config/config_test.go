@@ -80,6 +80,34 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What people copy is accepted.
+func TestSamplesAreAccepted(t *testing.T) {
+	root := filepath.Join("..", "..")
+	c, err := Load(filepath.Join(root, "config", "samples", "migration.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Stores(c.Migration, c.Secrets); err != nil {
+		t.Error(err)
+	}
+	for _, file := range []string{"README.md", filepath.Join("charts", "crossfade", "templates", "NOTES.txt")} {
+		b, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "kubectl apply -f - <<")
+		_, rest, _ = strings.Cut(rest, "\n")
+		text, _, ok := strings.Cut(rest, "EOF")
+		if !ok {
+			t.Fatalf("%s shows no manifest", file)
+		}
+		indent := text[:len(text)-len(strings.TrimLeft(text, " "))]
+		if _, err := Parse([]byte(strings.ReplaceAll("\n"+text, "\n"+indent, "\n"))); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
 func TestCheckChangeKeepsAStartedMigrationsStores(t *testing.T) {
 	old := parse(t, minimal).Migration
 	moved := parse(t, strings.Replace(minimal, "http://new", "http://newer", 1)).Migration

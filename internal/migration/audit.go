@@ -75,9 +75,8 @@ func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 	if why == "" {
 		return nil
 	}
-	names, err := e.auditBuckets(ctx, *f)
-	if err != nil {
-		out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: err.Error()})
+	names, ok := e.auditBuckets(ctx, f, out)
+	if !ok {
 		return nil
 	}
 	spec := ledger.AuditSpec{ID: rand.Text()[:12], Mode: req.Mode, Repair: req.Repair, Trigger: req.Trigger,
@@ -208,25 +207,22 @@ func allCopied(f facts) bool {
 
 // auditBuckets names the buckets to compare. Since a switch has begun, the source is
 // asked as well: a ledger that was lost since then knows of no bucket.
-func (e *Engine) auditBuckets(ctx context.Context, f facts) ([]string, error) {
-	var out []string
+func (e *Engine) auditBuckets(ctx context.Context, f *facts, out *Output) ([]string, bool) {
+	var names []string
 	for _, b := range f.buckets {
 		if b.State != ledger.BucketFailed {
-			out = append(out, b.Name)
+			names = append(names, b.Name)
 		}
 	}
 	if f.route.Main != ledger.Source || f.route.State == ledger.Switched {
-		more := f.in.Spec.Buckets
-		if more == nil {
-			var err error
-			if more, err = e.ListBuckets(ctx); err != nil {
-				return nil, err
-			}
+		more, ok := e.wantedBuckets(ctx, f, out)
+		if !ok {
+			return nil, false
 		}
-		out = append(out, more...)
+		names = append(names, more...)
 	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
+	slices.Sort(names)
+	return slices.Compact(names), true
 }
 
 // unverified says why the stores are not known to be equal, in the words of a

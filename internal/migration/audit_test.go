@@ -233,9 +233,9 @@ func TestAfterALossTheSourceIsAskedWhichBucketsToCompare(t *testing.T) {
 	if w.out.Phase != SwitchDone {
 		t.Fatalf("%s %v", w.out.Phase, w.out.WaitingFor)
 	}
-	names, err := w.e.auditBuckets(w.ctx, facts{in: w.in, route: w.out.State.Route})
-	if err != nil || !slices.Equal(names, []string{"b"}) {
-		t.Error(names, err)
+	names, ok := w.e.auditBuckets(w.ctx, &facts{in: w.in, route: w.out.State.Route}, &Output{})
+	if !ok || !slices.Equal(names, []string{"b"}) {
+		t.Error(names, ok)
 	}
 	w.in.Spec.Audit.Trigger = "after the switch"
 	w.step()

@@ -243,19 +243,9 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 	copying := f.route.Main == ledger.Source && f.route.State == ledger.Steady
 	// A ledger that was lost since must know which buckets to look for uploads in.
 	if run && (copying && e.Now().Sub(st.BucketsListedAt) >= relistEvery || st.BucketsListedAt.IsZero()) {
-		names := f.in.Spec.Buckets
-		if names == nil {
-			var err error
-			names, err = e.ListBuckets(ctx)
-			if f.unlisted = ""; err != nil {
-				f.unlisted = err.Error()
-			}
-			if err != nil && e.unlisted != f.unlisted {
-				out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: Sentence(f.unlisted)})
-			}
-			if e.unlisted = f.unlisted; err != nil {
-				return nil
-			}
+		names, ok := e.wantedBuckets(ctx, f, out)
+		if !ok && st.BucketsListedAt.IsZero() { // else those that are known go on
+			return nil
 		}
 		add := e.Ledger.AddBuckets
 		if !copying {
@@ -266,7 +256,9 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 				return err
 			}
 		}
-		st.BucketsListedAt = e.Now()
+		if ok {
+			st.BucketsListedAt = e.Now()
+		}
 		var err error
 		if f.buckets, err = e.Ledger.Buckets(ctx); err != nil {
 			return err
@@ -282,6 +274,23 @@ func (e *Engine) start(ctx context.Context, f *facts, out *Output) error {
 		out.Events = append(out.Events, Event{Reason: "Started", Message: "Clients are served; copying has begun."})
 	}
 	return e.setRoute(ctx, f, r)
+}
+
+// wantedBuckets are those that the spec names, or all of the source. It returns
+// false when the source does not list them, which is told once.
+func (e *Engine) wantedBuckets(ctx context.Context, f *facts, out *Output) ([]string, bool) {
+	if f.in.Spec.Buckets != nil {
+		return f.in.Spec.Buckets, true
+	}
+	names, err := e.ListBuckets(ctx)
+	f.unlisted = ""
+	if err != nil {
+		if f.unlisted = err.Error(); f.unlisted != e.unlisted {
+			out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: Sentence(f.unlisted)})
+		}
+	}
+	e.unlisted = f.unlisted
+	return names, err == nil
 }
 
 func (e *Engine) setRoute(ctx context.Context, f *facts, r ledger.Route) error {

@@ -509,6 +509,25 @@ func TestBucketsThatCannotBeListedAreToldOnce(t *testing.T) {
 	w.is(CondBucketsCopied, false, "Copying")
 }
 
+func TestKnownBucketsGoOnWhenTheSourceListsNoneAnyMore(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.in.Spec.Paused = true
+	w.step()
+	if w.out.State.Route.Run {
+		t.Fatal("not paused")
+	}
+	w.e.ListBuckets = func(context.Context) ([]string, error) { return nil, errors.New("503") }
+	w.now = w.now.Add(relistEvery)
+	w.in.Spec.Paused = false
+	w.beat()
+	w.step()
+	if !w.out.State.Route.Run {
+		t.Error("copying does not go on")
+	}
+	w.is(CondBucketsCopied, true, "Copied")
+}
+
 func TestUnknownBucketsAreNotCopiedBuckets(t *testing.T) {
 	w := newWorld(t)
 	w.caughtUp()
