@@ -118,7 +118,9 @@ func (w *world) storeAnswer(rnd *rand.Rand) *fault {
 	if rnd.IntN(3) == 0 {
 		f.Kind = shim.Late
 	}
-	return w.storeFault(rnd, rnd.IntN(2), f, between(rnd, 200*time.Millisecond, 4*time.Second), true)
+	out := w.storeFault(rnd, rnd.IntN(2), f, between(rnd, 200*time.Millisecond, 4*time.Second), true)
+	out.Kind += " " + f.Code
+	return out
 }
 
 func (w *world) storeFault(rnd *rand.Rand, s int, f shim.Fault, lasts time.Duration, breaks bool) *fault {
@@ -205,11 +207,11 @@ func killing(role string, s syscall.Signal) func(*world, *rand.Rand) *fault {
 	}
 }
 
-func stopping(role string, longest time.Duration) func(*world, *rand.Rand) *fault {
+func stopping(role, how string, from, to time.Duration) func(*world, *rand.Rand) *fault {
 	return func(w *world, rnd *rand.Rand) *fault {
 		p := w.pick(rnd, role)
-		return &fault{window: window{Kind: role + " stopped", On: p.name, store: none}, takes: []string{p.name}, rest: recovery / 2,
-			lasts: between(rnd, 50*time.Millisecond, longest),
+		return &fault{window: window{Kind: role + " stopped" + how, On: p.name, store: none}, takes: []string{p.name}, rest: recovery / 2,
+			lasts: between(rnd, from, to),
 			on: func(context.Context) (func(), error) {
 				p.signal(syscall.SIGSTOP)
 				return func() { p.signal(syscall.SIGCONT) }, nil
@@ -259,6 +261,12 @@ func redisCommand(name string, longest time.Duration, on, off []any) func(*world
 	}
 }
 
+const (
+	blink = 50 * time.Millisecond
+	// lease is how long a process may be silent before others act for it, and a lock lasts.
+	lease = 15 * time.Second
+)
+
 // kinds are all kinds of faults.
 var kinds = []kind{
 	{"client network", 18, light, (*world).clientNet},
@@ -278,14 +286,14 @@ var kinds = []kind{
 	}},
 	{"proxy killed", 6, middling, killing("proxy", syscall.SIGKILL)},
 	{"proxy ended", 2, middling, killing("proxy", syscall.SIGTERM)},
-	{"proxy stopped briefly", 5, light, stopping("proxy", 2*time.Second)},
-	{"proxy stopped", 2, heavy, stopping("proxy", 40*time.Second)},
+	{"proxy stopped briefly", 5, light, stopping("proxy", "", blink, 2*time.Second)},
+	{"proxy stopped past its lease", 2, heavy, stopping("proxy", " past its lease", lease, 40*time.Second)},
 	{"worker killed", 6, heavy, killing("worker", syscall.SIGKILL)},
 	{"worker ended", 2, middling, killing("worker", syscall.SIGTERM)},
-	{"worker stopped briefly", 5, light, stopping("worker", 2*time.Second)},
-	{"worker stopped", 2, heavy, stopping("worker", 40*time.Second)},
+	{"worker stopped briefly", 5, light, stopping("worker", "", blink, 2*time.Second)},
+	{"worker stopped past its lease", 2, heavy, stopping("worker", " past its lease", lease, 40*time.Second)},
 	{"engine killed", 8, light, killing("engine", syscall.SIGKILL)},
-	{"engine stopped", 4, light, stopping("engine", 5*time.Second)},
+	{"engine stopped", 4, light, stopping("engine", "", blink, 5*time.Second)},
 	{"redis killed", 4, heavy, redisRestart("redis killed", syscall.SIGKILL, nil)},
 	{"redis restarted", 2, heavy, redisRestart("redis restarted", syscall.SIGTERM, nil)},
 	{"redis stopped", 3, heavy, func(w *world, rnd *rand.Rand) *fault {
