@@ -17,7 +17,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
-	"github.com/crossfade-io/crossfade/internal/ledger/ledgertest"
 	"github.com/crossfade-io/crossfade/internal/s3"
 	"github.com/crossfade-io/crossfade/internal/s3/s3test"
 )
@@ -163,7 +162,7 @@ func TestLostLeaseStopsTheWork(t *testing.T) {
 	l.bucket(ledger.Target, b)
 	l.seedMany(b, "%04d", 400)
 	var way cable
-	rdb := redis.NewClient(&redis.Options{Addr: ledgertest.Redis(t), Dialer: way.dial, MaxRetries: -1})
+	rdb := redis.NewClient(&redis.Options{Addr: l.redis, Dialer: way.dial, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	var last atomic.Int64 // when a copy was sent
 	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
@@ -177,6 +176,20 @@ func TestLostLeaseStopsTheWork(t *testing.T) {
 		return nil, nil
 	})
 	const deadAfter = 3 * time.Second
+	// What is read when the way is cut arrives when others may think the worker dead.
+	var pulled atomic.Bool
+	var late atomic.Int64
+	released := make(chan struct{})
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if pulled.Load() && r.Method == http.MethodGet {
+			late.Add(1)
+			select {
+			case <-released:
+			case <-r.Context().Done():
+			}
+		}
+		return nil, nil
+	})
 	w, _ := l.start(func(c *Config) {
 		c.Ledger = ledger.New(ledger.Options{Redis: rdb, Migration: "test"})
 		c.Concurrency, c.DeadAfter = 4, deadAfter
@@ -185,10 +198,14 @@ func TestLostLeaseStopsTheWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitLong(t, 30*time.Second, func() bool { return len(l.keys(ledger.Target, b)) > 20 })
+	pulled.Store(true)
+	waitLong(t, 30*time.Second, func() bool { return late.Load() > 2 })
 	way.pull()
-	pulled := time.Now()
-	waitLong(t, 30*time.Second, func() bool { return !w.alive() && time.Since(pulled) > deadAfter+time.Second })
-	if over := time.Unix(0, last.Load()).Sub(pulled); over >= deadAfter {
+	at := time.Now()
+	waitLong(t, 30*time.Second, func() bool { return !w.alive() && time.Since(at) > deadAfter })
+	close(released)
+	waitLong(t, 30*time.Second, func() bool { return time.Since(at) > deadAfter+2*time.Second })
+	if over := time.Unix(0, last.Load()).Sub(at); over >= deadAfter {
 		t.Errorf("a copy was sent %s after the last heartbeat, when others may think it dead", over)
 	}
 	if n := len(l.keys(ledger.Target, b)); n == 400 {
