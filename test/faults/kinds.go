@@ -309,6 +309,7 @@ var kinds = []kind{
 	{"redis clients killed", 2, heavy, redisCommand("redis clients killed", 0, []any{"CLIENT", "KILL", "TYPE", "normal"}, nil)},
 	{"redis writes paused", 2, heavy, redisCommand("redis writes paused", 4*time.Second, []any{"CLIENT", "PAUSE", "3000", "WRITE"}, []any{"CLIENT", "UNPAUSE"})},
 	{"redis clock ahead", 2, heavy, skewed("redis clock ahead", 500*time.Millisecond, 6*time.Second)},
+	{"redis clock back", 1, heavy, skewed("redis clock back", -6*time.Second, -500*time.Millisecond)},
 }
 
 // String names a fault in the log of events.

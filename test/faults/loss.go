@@ -34,7 +34,6 @@ var losses = []kind{
 		})
 	}},
 	{name: "redis lost its file", make: redisRestart("redis lost its file", syscall.SIGKILL, os.RemoveAll)},
-	{name: "redis clock back", make: skewed("redis clock back", -6*time.Second, -3*time.Second)},
 }
 
 const (
@@ -71,11 +70,6 @@ func (w *world) lose(ctx context.Context, s *schedule) error {
 		return err
 	}
 	f := k.make(w, w.rnd)
-	if f == nil {
-		w.say("no %s here: the clock can't be moved", k.name)
-		w.lost = append(w.lost, loss{Kind: k.name + " (not possible here)"})
-		return nil
-	}
 	for !w.busy.take(f.takes...) {
 		w.rest(ctx, 100*time.Millisecond)
 	}
