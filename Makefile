@@ -35,8 +35,8 @@ faults: ## processes killed, networks cut, stores and Redis failing, under load 
 	hack/faults.sh --time $${FAULTS_TIME:-12m} --seed $${FAULTS_SEED:-0}
 
 .PHONY: faults-short
-faults-short: ## the same, a switch and a switch back only
-	hack/faults.sh --time 40s --storm 15s --quick --seed $${FAULTS_SEED:-0}
+faults-short: ## the same: over and back, with the ledger lost in the middle of it
+	hack/faults.sh --time 40s --storm 15s --losses 1 --quick --seed $${FAULTS_SEED:-0}
 
 .PHONY: sim
 sim: ## the protocol under a simulated world, 3 minutes; SEED=N replays one history

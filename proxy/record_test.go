@@ -255,6 +255,28 @@ func TestRedisDownBeforeTheSwitch(t *testing.T) {
 	}
 }
 
+func TestWritesWhileRedisIsOutOfMemoryAreRecordedLater(t *testing.T) {
+	redis := newRedis(t)
+	r := newRig(t, rigOptions{redis: redis.Addr})
+	admin := redisClient(t, redis.Addr)
+	r.must(admin.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	for _, k := range []string{"a", "b"} {
+		r.put(r.client, k, "1")
+	}
+	r.must(admin.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	r.eventually("all recorded", func() bool { return r.proxy.unrecorded.count() == 0 })
+	r.nothingLost()
+	for _, k := range []string{"a", "b"} {
+		if got := r.newest(k); got != "Source" {
+			t.Errorf("%s: newest on %q", k, got)
+		}
+	}
+	r.sync()
+	if a, b := r.get(r.direct[1], "a"), r.get(r.direct[1], "b"); a != "1" || b != "1" {
+		t.Errorf("target holds %q and %q", a, b)
+	}
+}
+
 func TestJournalOutlivesTheProcess(t *testing.T) {
 	redis := newRedis(t)
 	var cfg Config

@@ -340,6 +340,13 @@ func newRedis(t *testing.T) *ledgertest.Server {
 	return ledgertest.New(t)
 }
 
+func redisClient(t *testing.T, addr string) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: addr})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
 // silent keeps go-redis from writing to the test's output when Redis is killed.
 type silent struct{}
 

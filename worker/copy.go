@@ -68,6 +68,7 @@ type copying struct {
 	from, to *store
 	src, dst string // bucket names
 	key      string
+	on       class
 	watch    *time.Timer
 	tries    int         // guesses at part boundaries
 	plain    atomic.Bool // without checksums: the parts' own are not known
@@ -91,7 +92,7 @@ func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (resul
 		}
 		return w.settle(ctx, c, result{}, false, on, began)
 	}
-	k := &copying{Worker: w, c: c, from: w.stores[c.From], to: w.stores[c.To], key: c.Object.Key}
+	k := &copying{Worker: w, c: c, from: w.stores[c.From], to: w.stores[c.To], key: c.Object.Key, on: on}
 	k.src, k.dst = k.from.bucket(c.Object.Bucket), k.to.bucket(c.Object.Bucket)
 	cctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -50,6 +50,9 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 		}
 		p.checksums = checksums{}
 	}
+	if k.on == forEvents && k.tries == 0 {
+		k.dropLeftovers(ctx)
+	}
 	up, err := k.to.api.CreateMultipartUpload(ctx, p.create(k.dst, k.key), p.options)
 	if err != nil {
 		return k.to.wrap("begin multipart upload", err)

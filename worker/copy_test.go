@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -213,5 +214,40 @@ func TestBatchLeavesDirtyObjectsToTheirEvents(t *testing.T) {
 	l.synced()
 	if _, got := l.get(ledger.Target, b, "busy"); got != "2" {
 		t.Errorf("busy is %q", got)
+	}
+}
+
+func TestUploadsThatAKilledWorkerLeftAreAborted(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	begin := func(on ledger.Store, key string, placed ledger.Store) {
+		out, err := l.stores[on].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: aws.String(b), Key: &key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.led.PutUpload(t.Context(), ledger.Object{Bucket: b, Key: key}, *out.UploadId, placed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(on ledger.Store) (keys []string) {
+		out, err := l.stores[on].S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: aws.String(b)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range out.Uploads {
+			keys = append(keys, *u.Key)
+		}
+		return keys
+	}
+	begin(ledger.Target, "k", ledger.Source) // as a copy does
+	begin(ledger.Target, "k", ledger.Target) // as a client does, during a switch
+	begin(ledger.Target, "k2", ledger.Source)
+	l.start(nil)
+	l.change(b, "k", func(*s3.Client) error { l.upload(ledger.Source, b, "k", 5<<20, 1); return nil })
+	l.synced()
+	if got := open(ledger.Target); !slices.Equal(got, []string{"k", "k2"}) {
+		t.Errorf("open on the target: %q; want the client's, and that of another key", got)
 	}
 }

@@ -42,6 +42,7 @@ var versitygwCan = s3.Capabilities{
 // lab is a ledger and two stores, with clients that follow the protocol.
 type lab struct {
 	t      *testing.T
+	redis  string // its address
 	led    *ledger.Ledger
 	stores [2]*s3.Client // the tests' own view, without faults
 	worker [2]*s3.Client // what workers use
@@ -58,9 +59,10 @@ func newLab(t *testing.T) *lab {
 func newLabOf(t *testing.T, source, target s3.Endpoint) *lab {
 	t.Helper()
 	t.Parallel()
-	rdb := redis.NewClient(&redis.Options{Addr: ledgertest.Redis(t)})
+	addr := ledgertest.Redis(t)
+	rdb := redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l := &lab{t: t, led: ledger.New(ledger.Options{Redis: rdb, Migration: "test"}), can: [2]s3.Capabilities{versitygwCan, versitygwCan}}
+	l := &lab{t: t, redis: addr, led: ledger.New(ledger.Options{Redis: rdb, Migration: "test"}), can: [2]s3.Capabilities{versitygwCan, versitygwCan}}
 	for i, e := range []s3.Endpoint{source, target} {
 		l.stores[i], l.worker[i] = s3test.Client(t, e), s3test.Client(t, e)
 		l.faults[i] = &faults{next: l.worker[i].HTTP.Transport}

@@ -425,7 +425,7 @@ type AuditPhase string
 
 // The phases of an audit.
 const (
-	// AuditRunning: it goes on, but for the time of a switch.
+	// AuditRunning: it goes on, but for the time of a switch that does not wait for it.
 	AuditRunning AuditPhase = "Running"
 	// AuditComplete: everything was compared.
 	AuditComplete AuditPhase = "Complete"

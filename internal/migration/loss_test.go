@@ -298,3 +298,32 @@ func TestNobodysWordShortensTheWaitForWhatALossHasForgotten(t *testing.T) {
 		t.Errorf("%+v", w.cond(CondSwitchReady))
 	}
 }
+
+func TestSwitchThatWaitsForAnAuditGetsOne(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.step()
+	w.in.Spec.Audit.Trigger = "just before"
+	w.onTo("SwitchStarted")
+	if a := w.out.State.Audit; a.Switch {
+		t.Fatalf("an audit runs that nothing waits for: %+v", a)
+	}
+	w.pass(5 * time.Second)
+	w.mark("a copy overran its lock")
+	w.pass(5 * time.Second)
+	if a := w.out.State.Audit; !a.running() || !a.Switch || a.Since != "a copy overran its lock" {
+		t.Fatalf("%+v", a)
+	}
+	w.compare(ledger.AuditCounts{Missing: 1}) // which is not repaired
+	w.step()
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	if w.out.State.Audit.running() {
+		t.Error("it is repeated at once, with nothing mended")
+	}
+	w.in.Spec.Audit.Trigger = "mended"
+	w.step()
+	w.compare(ledger.AuditCounts{})
+	w.step()
+	w.is(CondLedgerHealthy, true, "Healthy")
+}

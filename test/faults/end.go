@@ -21,6 +21,7 @@ type report struct {
 	Faults   int                       `json:"faults"`
 	ByKind   map[string]map[string]int `json:"byKind"` // and phase
 	Moves    []string                  `json:"routes"`
+	Losses   []loss                    `json:"losses"`
 	Helped   []string                  `json:"helped,omitempty"`
 	Problems []string                  `json:"problems,omitempty"`
 	Traffic  traffic.Report            `json:"traffic"`
@@ -127,7 +128,7 @@ func (w *world) gather(rep *report) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	rep.Helped, rep.Problems = w.helped, w.problems
+	rep.Helped, rep.Problems, rep.Losses = w.helped, w.problems, w.lost
 	rep.OK = rep.Traffic.Violations() == 0 && rep.Compare.Differences == 0 && len(rep.Problems) == 0
 }
 
@@ -160,6 +161,9 @@ func (w *world) print(rep report) error {
 		fmt.Println()
 	}
 	fmt.Printf("\nroutes: %s\n", strings.Join(rep.Moves, ", "))
+	for _, l := range rep.Losses {
+		fmt.Printf("lost: %s, in %s: seen after %s (%s), healed after %s: %s\n", l.Kind, l.Phase, l.Seen.Round(100*time.Millisecond), l.Reason, l.Healed.Round(time.Second), l.Audit)
+	}
 	for _, h := range rep.Helped {
 		fmt.Println("helped:", h)
 	}

@@ -23,7 +23,6 @@ type kind struct {
 	name   string
 	weight int
 	level  int
-	loss   bool // loses what the ledger holds
 	make   func(w *world, rnd *rand.Rand) *fault
 }
 
@@ -119,7 +118,9 @@ func (w *world) storeAnswer(rnd *rand.Rand) *fault {
 	if rnd.IntN(3) == 0 {
 		f.Kind = shim.Late
 	}
-	return w.storeFault(rnd, rnd.IntN(2), f, between(rnd, 200*time.Millisecond, 4*time.Second), true)
+	out := w.storeFault(rnd, rnd.IntN(2), f, between(rnd, 200*time.Millisecond, 4*time.Second), true)
+	out.Kind += " " + f.Code
+	return out
 }
 
 func (w *world) storeFault(rnd *rand.Rand, s int, f shim.Fault, lasts time.Duration, breaks bool) *fault {
@@ -206,11 +207,11 @@ func killing(role string, s syscall.Signal) func(*world, *rand.Rand) *fault {
 	}
 }
 
-func stopping(role string, longest time.Duration) func(*world, *rand.Rand) *fault {
+func stopping(role, how string, from, to time.Duration) func(*world, *rand.Rand) *fault {
 	return func(w *world, rnd *rand.Rand) *fault {
 		p := w.pick(rnd, role)
-		return &fault{window: window{Kind: role + " stopped", On: p.name, store: none}, takes: []string{p.name}, rest: recovery / 2,
-			lasts: between(rnd, 50*time.Millisecond, longest),
+		return &fault{window: window{Kind: role + " stopped" + how, On: p.name, store: none}, takes: []string{p.name}, rest: recovery / 2,
+			lasts: between(rnd, from, to),
 			on: func(context.Context) (func(), error) {
 				p.signal(syscall.SIGSTOP)
 				return func() { p.signal(syscall.SIGCONT) }, nil
@@ -218,11 +219,11 @@ func stopping(role string, longest time.Duration) func(*world, *rand.Rand) *faul
 	}
 }
 
-func redisRestart(name string, s syscall.Signal, forget bool) func(*world, *rand.Rand) *fault {
+func redisRestart(name string, s syscall.Signal, file func(dir string) error) func(*world, *rand.Rand) *fault {
 	return func(w *world, rnd *rand.Rand) *fault {
 		pause := between(rnd, 0, 5*time.Second)
 		return w.redisDown(name, 0, func(ctx context.Context) (func(), error) {
-			return func() {}, w.redis.restart(ctx, s, pause, forget)
+			return func() {}, w.redis.restart(ctx, s, pause, file)
 		})
 	}
 }
@@ -238,7 +239,7 @@ func skewed(name string, from, to time.Duration) func(*world, *rand.Rand) *fault
 			w.redis.mu.Lock()
 			w.redis.skew += by
 			w.redis.mu.Unlock()
-			return func() {}, w.redis.restart(ctx, syscall.SIGTERM, 0, false)
+			return func() {}, w.redis.restart(ctx, syscall.SIGTERM, 0, nil)
 		})
 	}
 }
@@ -260,13 +261,19 @@ func redisCommand(name string, longest time.Duration, on, off []any) func(*world
 	}
 }
 
+const (
+	blink = 50 * time.Millisecond
+	// lease is how long a process may be silent before others act for it, and a lock lasts.
+	lease = 15 * time.Second
+)
+
 // kinds are all kinds of faults.
 var kinds = []kind{
-	{"client network", 18, light, false, (*world).clientNet},
-	{"store network", 28, heavy, false, (*world).storeNet},
-	{"store answers", 18, heavy, false, (*world).storeAnswer},
-	{"redis network", 24, heavy, false, (*world).redisNet},
-	{"store stopped", 4, middling, false, func(w *world, rnd *rand.Rand) *fault {
+	{"client network", 18, light, (*world).clientNet},
+	{"store network", 28, heavy, (*world).storeNet},
+	{"store answers", 18, heavy, (*world).storeAnswer},
+	{"redis network", 24, heavy, (*world).redisNet},
+	{"store stopped", 4, middling, func(w *world, rnd *rand.Rand) *fault {
 		s := rnd.IntN(2)
 		if w.server[s] == nil {
 			s = 1 - s
@@ -277,43 +284,32 @@ var kinds = []kind{
 				return func() { _ = w.server[s].Signal(syscall.SIGCONT) }, nil
 			}}
 	}},
-	{"proxy killed", 6, middling, false, killing("proxy", syscall.SIGKILL)},
-	{"proxy ended", 2, middling, false, killing("proxy", syscall.SIGTERM)},
-	{"proxy stopped briefly", 5, light, false, stopping("proxy", 2*time.Second)},
-	{"proxy stopped", 2, heavy, false, stopping("proxy", 40*time.Second)},
-	{"worker killed", 6, heavy, false, killing("worker", syscall.SIGKILL)},
-	{"worker ended", 2, middling, false, killing("worker", syscall.SIGTERM)},
-	{"worker stopped briefly", 5, light, false, stopping("worker", 2*time.Second)},
-	{"worker stopped", 2, heavy, false, stopping("worker", 40*time.Second)},
-	{"engine killed", 8, light, false, killing("engine", syscall.SIGKILL)},
-	{"engine stopped", 4, light, false, stopping("engine", 5*time.Second)},
-	{"redis killed", 4, heavy, false, redisRestart("redis killed", syscall.SIGKILL, false)},
-	{"redis restarted", 2, heavy, false, redisRestart("redis restarted", syscall.SIGTERM, false)},
-	{"redis stopped", 3, heavy, false, func(w *world, rnd *rand.Rand) *fault {
+	{"proxy killed", 6, middling, killing("proxy", syscall.SIGKILL)},
+	{"proxy ended", 2, middling, killing("proxy", syscall.SIGTERM)},
+	{"proxy stopped briefly", 5, light, stopping("proxy", "", blink, 2*time.Second)},
+	{"proxy stopped past its lease", 2, heavy, stopping("proxy", " past its lease", lease, 40*time.Second)},
+	{"worker killed", 6, heavy, killing("worker", syscall.SIGKILL)},
+	{"worker ended", 2, middling, killing("worker", syscall.SIGTERM)},
+	{"worker stopped briefly", 5, light, stopping("worker", "", blink, 2*time.Second)},
+	{"worker stopped past its lease", 2, heavy, stopping("worker", " past its lease", lease, 40*time.Second)},
+	{"engine killed", 8, light, killing("engine", syscall.SIGKILL)},
+	{"engine stopped", 4, light, stopping("engine", "", blink, 5*time.Second)},
+	{"redis killed", 4, heavy, redisRestart("redis killed", syscall.SIGKILL, nil)},
+	{"redis restarted", 2, heavy, redisRestart("redis restarted", syscall.SIGTERM, nil)},
+	{"redis stopped", 3, heavy, func(w *world, rnd *rand.Rand) *fault {
 		return w.redisDown("redis stopped", between(rnd, 50*time.Millisecond, 6*time.Second), func(context.Context) (func(), error) {
 			p := w.redis.process()
 			_ = p.Signal(syscall.SIGSTOP)
 			return func() { _ = p.Signal(syscall.SIGCONT) }, nil
 		})
 	}},
-	{"redis out of memory", 3, heavy, false, redisCommand("redis out of memory", 4*time.Second,
+	{"redis out of memory", 3, heavy, redisCommand("redis out of memory", 4*time.Second,
 		[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"})},
-	{"redis script flush", 2, heavy, false, redisCommand("redis script flush", 0, []any{"SCRIPT", "FLUSH"}, nil)},
-	{"redis clients killed", 2, heavy, false, redisCommand("redis clients killed", 0, []any{"CLIENT", "KILL", "TYPE", "normal"}, nil)},
-	{"redis writes paused", 2, heavy, false, redisCommand("redis writes paused", 4*time.Second, []any{"CLIENT", "PAUSE", "3000", "WRITE"}, []any{"CLIENT", "UNPAUSE"})},
-	{"redis clock ahead", 2, heavy, false, skewed("redis clock ahead", 500*time.Millisecond, 6*time.Second)},
-
-	{"redis clock back", 1, heavy, true, skewed("redis clock back", -6*time.Second, -500*time.Millisecond)},
-	{"redis flushed", 1, heavy, true, redisCommand("redis flushed", 0, []any{"FLUSHALL"}, nil)},
-	{"redis lost its file", 1, heavy, true, redisRestart("redis lost its file", syscall.SIGKILL, true)},
-	{"redis failed over to a late replica", 1, heavy, true, func(w *world, rnd *rand.Rand) *fault {
-		lag, pause := between(rnd, 100*time.Millisecond, 5*time.Second), between(rnd, 0, 3*time.Second)
-		return w.redisDown("redis failed over to a late replica", 0, func(ctx context.Context) (func(), error) {
-			ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-			defer cancel()
-			return func() {}, w.redis.failover(ctx, lag, pause)
-		})
-	}},
+	{"redis script flush", 2, heavy, redisCommand("redis script flush", 0, []any{"SCRIPT", "FLUSH"}, nil)},
+	{"redis clients killed", 2, heavy, redisCommand("redis clients killed", 0, []any{"CLIENT", "KILL", "TYPE", "normal"}, nil)},
+	{"redis writes paused", 2, heavy, redisCommand("redis writes paused", 4*time.Second, []any{"CLIENT", "PAUSE", "3000", "WRITE"}, []any{"CLIENT", "UNPAUSE"})},
+	{"redis clock ahead", 2, heavy, skewed("redis clock ahead", 500*time.Millisecond, 6*time.Second)},
+	{"redis clock back", 1, heavy, skewed("redis clock back", -6*time.Second, -500*time.Millisecond)},
 }
 
 // String names a fault in the log of events.

@@ -25,7 +25,7 @@ type options struct {
 	storm       time.Duration // how long all kinds of faults go on in a phase
 	seed        uint64
 	quick       bool // versitygw on both sides
-	ledgerLoss  bool
+	losses      int  // of the ledger, at most
 	proxies     int
 	workers     int
 	rate        float64 // requests a second
@@ -42,7 +42,7 @@ func main() {
 	flag.DurationVar(&o.storm, "storm", 35*time.Second, "how long all kinds of faults go on in each phase")
 	flag.Uint64Var(&o.seed, "seed", 0, "of the schedule; 0: by the clock")
 	flag.BoolVar(&o.quick, "quick", false, "versitygw on both sides, also where Ceph's gateway is installed")
-	flag.BoolVar(&o.ledgerLoss, "ledger-loss", false, "also faults that lose what the ledger holds: FLUSHALL, a restart without its file, a replica that lags, a clock set back")
+	flag.IntVar(&o.losses, "losses", 1000, "how often, at most, Redis loses what the ledger holds: FLUSHALL, a replica that lags, a restart without its file or with an older one")
 	flag.IntVar(&o.proxies, "proxies", 3, "number of proxies")
 	flag.IntVar(&o.workers, "workers", 2, "number of workers")
 	flag.Float64Var(&o.rate, "rate", 40, "requests a second, of all clients together")

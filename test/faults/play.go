@@ -15,8 +15,11 @@ import (
 )
 
 // patience is how long a switch may take once only light faults go on: as long
-// as requests of dead processes can be on their way, twice over, and then some.
-func (w *world) patience() time.Duration { return 2*(15*time.Second+w.o.maxInFlight) + 90*time.Second }
+// as requests of dead processes can be on their way, twice over, and, after a
+// loss, as those that the ledger has forgotten, and then some.
+func (w *world) patience() time.Duration {
+	return 2*(15*time.Second+w.o.maxInFlight) + 2*90*time.Second
+}
 
 // play runs everything and returns whether nothing was wrong.
 func (w *world) play(ctx context.Context) (bool, error) {
@@ -90,7 +93,7 @@ func (w *world) tell(ctx context.Context) {
 		for ; told < len(r.First); told++ {
 			w.say("VIOLATION at %s: %s", w.wallOf(r.First[told]), r.First[told])
 		}
-		why, _, _ := waits(st)
+		why, _ := waits(st)
 		w.say("%d faults; %d requests, explained failures %d; errors %d, stale %d, listings %d, content %d; %s; %s", w.faults.count(), r.Requests, r.Excused,
 			r.Errors, r.StaleReads, r.WrongListings, r.WrongContent, st.Phase, why)
 	}
@@ -104,10 +107,18 @@ func (w *world) wallOf(v traffic.Violation) string {
 // stages goes through the phases, over and back, until time is up.
 func (w *world) stages(ctx context.Context, s *schedule) error {
 	until := time.Now().Add(w.o.time)
+	if err := w.redis.keep(); err != nil {
+		return err
+	}
 	for round := 0; time.Now().Before(until) || round == 0; round++ {
 		to := w.routes.last().Main.Other()
 		s.set(heavy)
 		w.rest(ctx, w.o.storm)
+		if round > 0 || w.o.losses > 1 { // a single one is worth most in the middle of a switch
+			if err := w.lose(ctx, s); err != nil {
+				return err
+			}
+		}
 		// A client's upload that goes on keeps the switch from being done meanwhile.
 		release, err := w.openUpload(ctx, to.Other())
 		if err != nil {
@@ -118,6 +129,9 @@ func (w *world) stages(ctx context.Context, s *schedule) error {
 		}
 		s.set(heavy)
 		w.rest(ctx, w.o.storm)
+		if err := w.lose(ctx, s); err != nil {
+			return err
+		}
 		if round%3 == 0 {
 			// Back, half-way; and over again.
 			s.set(middling)
@@ -190,15 +204,14 @@ func (w *world) switchTo(ctx context.Context, s *schedule, to ledger.Store, roun
 }
 
 // await waits for something that the engine must bring about, doing what a
-// person would: trying failed objects again, and, where only an audit could go
-// on, overriding it; both are told.
+// person would: trying failed objects again, which is told. An audit it waits for.
 func (w *world) await(ctx context.Context, what string, done func() bool) error {
 	begin, helped, calledOff := time.Now(), time.Now(), false
 	for !done() {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		why, audit, failed := waits(w.status())
+		why, failed := waits(w.status())
 		if time.Since(begin) > w.patience() {
 			w.problem("waited %s for %s: %s", time.Since(begin).Round(time.Second), what, why)
 			return errStuck
@@ -210,12 +223,6 @@ func (w *world) await(ctx context.Context, what string, done func() bool) error 
 				w.say("helping: retryFailed, for %s", why)
 				w.help("failed objects tried again: " + why)
 				if err := w.ask(func(r *request) { r.retry = fmt.Sprint(time.Now().UnixMilli()) }); err != nil {
-					return err
-				}
-			case audit && !w.request().overrides:
-				w.say("helping: AuditClean is overridden, for %s", why)
-				w.help("AuditClean overridden: " + why)
-				if err := w.ask(func(r *request) { r.overrides = true }); err != nil {
 					return err
 				}
 			case !calledOff && w.request().mode == "PauseWrites" && time.Since(begin) > 30*time.Second:

@@ -56,6 +56,12 @@ func (r *record) phase(name string) {
 	r.now = name
 }
 
+func (r *record) phaseNow() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
 // explains tells whether a request may fail as it did. A client's connection
 // dies with the proxy or the network that it goes through. A status comes from a
 // store that fails, if that store may be asked, and from nothing else: not from

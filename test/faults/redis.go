@@ -103,13 +103,37 @@ func (r *redisServer) use(p *lab.Process, addr string) {
 	r.rdb = redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second})
 }
 
-// restart ends Redis, waits, and starts it again; without its file when forget is set.
-func (r *redisServer) restart(ctx context.Context, s syscall.Signal, pause time.Duration, forget bool) error {
+// files are those that Redis keeps its data in.
+func (r *redisServer) files() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return filepath.Join(r.dir, "appendonlydir")
+}
+
+// keep copies the files as they are, for older.
+func (r *redisServer) keep() error {
+	kept := filepath.Join(filepath.Dir(r.dir), "redis-kept")
+	if err := os.RemoveAll(kept); err != nil {
+		return err
+	}
+	return os.CopyFS(kept, os.DirFS(r.files()))
+}
+
+// older puts the files back that were kept.
+func (r *redisServer) older(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.CopyFS(dir, os.DirFS(filepath.Join(filepath.Dir(r.dir), "redis-kept")))
+}
+
+// restart ends Redis, waits, and starts it again, with its files changed when file is not nil.
+func (r *redisServer) restart(ctx context.Context, s syscall.Signal, pause time.Duration, file func(dir string) error) error {
 	p := r.process()
 	_ = p.Signal(s)
 	<-p.Done()
-	if forget {
-		if err := os.RemoveAll(filepath.Join(r.dir, "appendonlydir")); err != nil {
+	if file != nil {
+		if err := file(r.files()); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,7 @@ func (s *schedule) one(ctx context.Context) bool {
 	level := s.level
 	sum := 0
 	for _, k := range kinds {
-		if k.level <= level && (!k.loss || s.w.o.ledgerLoss) {
+		if k.level <= level {
 			sum += k.weight
 		}
 	}
@@ -52,7 +52,7 @@ func (s *schedule) one(ctx context.Context) bool {
 	}
 	n := s.rnd.IntN(sum)
 	for _, k := range kinds {
-		if k.level > level || k.loss && !s.w.o.ledgerLoss {
+		if k.level > level {
 			continue
 		}
 		if n -= k.weight; n >= 0 {

@@ -15,11 +15,10 @@ import (
 
 // request is what the migration's user asks for.
 type request struct {
-	to        string // "": no switch
-	mode      string
-	attempt   int
-	overrides bool
-	retry     string
+	to      string // "": no switch
+	mode    string
+	attempt int
+	retry   string
 }
 
 func (r request) yaml() string {
@@ -28,9 +27,6 @@ func (r request) yaml() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "{to: %s, mode: %s, attempt: %q", r.to, r.mode, fmt.Sprint(r.attempt))
-	if r.overrides {
-		b.WriteString(", overrides: [AuditClean]")
-	}
 	return b.String() + "}"
 }
 
@@ -60,9 +56,9 @@ func (w *world) status() *v1alpha1.MigrationStatus {
 	return &m.Status
 }
 
-// waits says what a migration waits for, and whether it is for somebody to
-// compare the stores, or to try failed objects again.
-func waits(st *v1alpha1.MigrationStatus) (why string, audit, failed bool) {
+// waits says what a migration waits for, and whether it is for somebody to try
+// failed objects again.
+func waits(st *v1alpha1.MigrationStatus) (why string, failed bool) {
 	var out []string
 	for _, t := range []string{v1alpha1.ConditionSwitchReady, v1alpha1.ConditionSwitched, v1alpha1.ConditionLedgerHealthy} {
 		if c := meta.FindStatusCondition(st.Conditions, t); c != nil && c.Status == "False" {
@@ -70,7 +66,7 @@ func waits(st *v1alpha1.MigrationStatus) (why string, audit, failed bool) {
 		}
 	}
 	why = strings.Join(out, "; ")
-	return why, strings.Contains(why, "AuditClean"), strings.Contains(why, "retryFailed")
+	return why, strings.Contains(why, "retryFailed")
 }
 
 func storeName(s ledger.Store) string { return s.String() }

@@ -56,6 +56,7 @@ type world struct {
 	helped   []string
 	ready    map[string]bool
 	asked    request
+	lost     []loss
 	ending   bool
 }
 
