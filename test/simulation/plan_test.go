@@ -71,11 +71,11 @@ type switchAt struct {
 
 var keys = []string{"a/k0", "a/k1", "k2"}
 
-// newPlan draws a history.
-func newPlan(seed uint64) *plan {
+// newPlan draws a history, or one that aims at something: see rough.
+func newPlan(seed uint64, at aim) *plan {
 	r := roll(seed, "plan")
 	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}}
-	calm := chance(r, .2) // nothing fails: then no request may
+	calm := chance(r, .2) && at == anything // nothing fails: then no request may
 	p.slow = []float64{0, .01, .05}[r.IntN(3)]
 	if !calm {
 		p.callFaults = []float64{0, .005, .02, .06}[r.IntN(4)]
@@ -90,9 +90,12 @@ func newPlan(seed uint64) *plan {
 	}
 	hot := 1 + r.IntN(len(keys))
 	rough := !calm && chance(r, .5)
-	if rough {
+	if at == anything && rough {
+		at = aim(r.IntN(int(losses)))
+	}
+	if rough = at < losses; rough {
 		hot = 1 + r.IntN(2)*r.IntN(2)
-		p.rough(r)
+		p.rough(r, at)
 	}
 	for c := range 3 + r.IntN(4) {
 		p.clients = append(p.clients, drawOps(r, c, length, hot, p.switches))
@@ -117,7 +120,7 @@ func newPlan(seed uint64) *plan {
 	for i := range r.IntN(7) {
 		p.faults = append(p.faults, drawFault(r, i, length))
 	}
-	if chance(r, .3) {
+	if chance(r, .3) || at == losses {
 		p.drawLosses(r, length)
 	}
 	p.audit = p.audit || chance(r, .2)
