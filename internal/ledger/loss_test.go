@@ -200,3 +200,23 @@ func TestWhatABuriedSessionLeftIsBuriedAgainWhenItComesBack(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestASessionThatOnlyShardsKnowRegistersAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	id := p.ID()
+	in, err := f.Begin(f.ctx, id, object, BeginOptions{})
+	f.ok(err)
+	f.ok(f.rdb.Del(f.ctx, f.global()+"sess", f.global()+"s:"+id).Err())
+	f.ok(f.Commit(f.ctx, in))
+	if n, err := f.Orphans(f.ctx); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	f.beat(p)
+	all, err := f.Sessions(f.ctx)
+	f.ok(err)
+	if len(all) != 1 || all[0].Role != RoleProxy || all[0].Instance != "proxy" || p.ID() != id {
+		t.Errorf("%+v", all)
+	}
+}

@@ -91,9 +91,9 @@ func newPlan(seed uint64, at aim) *plan {
 	hot := 1 + r.IntN(len(keys))
 	rough := !calm && chance(r, .5)
 	if at == anything && rough {
-		at = aim(r.IntN(int(losses)))
+		at = aim(r.IntN(int(anything)))
 	}
-	if rough = at < losses; rough {
+	if rough = at <= losses; rough {
 		hot = 1 + r.IntN(2)*r.IntN(2)
 		p.rough(r, at)
 	}
@@ -120,7 +120,7 @@ func newPlan(seed uint64, at aim) *plan {
 	for i := range r.IntN(7) {
 		p.faults = append(p.faults, drawFault(r, i, length))
 	}
-	if chance(r, .3) || at == losses {
+	if chance(r, .3) {
 		p.drawLosses(r, length)
 	}
 	p.audit = p.audit || chance(r, .2)

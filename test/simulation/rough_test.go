@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 )
@@ -65,6 +66,10 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 	case deaths:
 		p.lateWrites, p.lateCopies = .3, .2
 		moment("crashProxy", "Preparing#1", "Switched#1", "Switched#2", "Steady#3")
+	case losses: // Redis loses data just then
+		p.audit = true
+		p.slowCopies = []float64{0, .4}[r.IntN(2)]
+		p.drawLoss(r, fmt.Sprint([]string{"Preparing", "Switched", "Switched", "Steady"}[r.IntN(4)], "#", 1+r.IntN(2)), between(r, 0, 4*time.Second))
 	case sleepers:
 		p.lateCopies = .3
 		moment("stopWorker", "Preparing#1", "Switched#1", "Switched#2", "Steady#3")
