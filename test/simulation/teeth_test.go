@@ -222,6 +222,10 @@ func TestTeeth(t *testing.T) {
 			}
 			n++
 			if r := l.play(t, seed, newPlan(seed, at), b, false); r.problem != "" {
+				if whole := l.play(t, seed, newPlan(seed, at), nil, false); whole.problem != "" {
+					t.Errorf("seed %d %v fails with every rule in force: %s", seed, at, whole.problem)
+					continue
+				}
 				caught = true
 				fmt.Printf("| %s | %d %v | %d | %s |\n", b.rule, seed, at, n, strings.ReplaceAll(brief(r.problem), "|", "/"))
 			}
