@@ -29,7 +29,9 @@ type plan struct {
 	audit            bool // spec.audit is on
 	// What goes wrong on purpose around a switch, see rough.
 	lateWrites, lateCopies float64 // shares of final requests that take very long, one way or the other
-	lateAborts             bool    // what is not sent fails late
+	lateFrom               time.Duration
+	lateAborts             bool // what is not sent fails late
+	uploads                bool // clients do little but multipart uploads, begun before a switch
 }
 
 // op is what one client does next.
@@ -98,7 +100,7 @@ func newPlan(seed uint64, at aim) *plan {
 		p.rough(r, at)
 	}
 	for c := range 3 + r.IntN(4) {
-		p.clients = append(p.clients, drawOps(r, c, length, hot, p.switches))
+		p.clients = append(p.clients, drawOps(r, c, length, hot, p.uploads, p.switches))
 	}
 	if !p.conditional {
 		for _, ops := range p.clients {
@@ -132,7 +134,7 @@ func newPlan(seed uint64, at aim) *plan {
 var kinds = map[string]int{"put": 22, "get": 24, "head": 5, "delete": 9, "deleteMany": 4, "list": 10, "putIfAbsent": 7, "putIfMatch": 6, "copy": 6, "multipart": 8}
 
 // drawOps draws what a client does: much of it while a switch is under way.
-func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []switchAt) []op {
+func drawOps(r *rand.Rand, c int, length time.Duration, hot int, uploads bool, switches []switchAt) []op {
 	var out []op
 	for i := range 12 + r.IntN(20) {
 		o := op{id: fmt.Sprintf("c%d.%d", c, i), at: between(r, 0, length), most: 1000, finish: chance(r, .85)}
@@ -144,6 +146,12 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []swit
 			if n -= kinds[k]; n < 0 {
 				o.kind = k
 				break
+			}
+		}
+		if uploads && chance(r, .6) {
+			o.kind, o.finish = "multipart", true
+			if len(switches) > 0 {
+				o.at = max(0, switches[r.IntN(len(switches))].at-between(r, 0, 4*time.Second))
 			}
 		}
 		first := r.IntN(hot)

@@ -10,21 +10,22 @@ import (
 type aim int
 
 const (
-	unanswered aim = iota // writes go unanswered
-	lateWrites            // clients' writes take their time, there or back
-	lateCopies            // and copies
-	lateBoth              // both; what is not sent fails late
-	cutOff                // a proxy does not hear of the switch, but goes on
-	longSleep             // a proxy sleeps for so long that it is buried
-	wakeAndDie            // it does, and dies when it has only just woken up
-	deaths                // processes die with requests under way
-	sleepers              // workers sleep with copies from before the switch
-	losses                // Redis loses data
-	anything              // whatever the seed says
+	unanswered  aim = iota // writes go unanswered
+	lateWrites             // clients' writes take their time, there or back
+	lateCopies             // and copies
+	lateBoth               // both; what is not sent fails late
+	cutOff                 // a proxy does not hear of the switch, but goes on
+	longSleep              // a proxy sleeps for so long that it is buried
+	wakeAndDie             // it does, and dies when it has only just woken up
+	deaths                 // processes die with requests under way
+	lateUploads            // uploads from before the switch end late
+	sleepers               // workers sleep with copies from before the switch
+	losses                 // Redis loses data
+	anything               // whatever the seed says
 )
 
 func (a aim) String() string {
-	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "sleepers", "losses", ""}[a]
+	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses", ""}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -64,12 +65,14 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 	case wakeAndDie:
 		moment("wakeDieProxy", "Preparing#1", "Switched#1", "Steady#3")
 	case deaths:
-		p.lateWrites, p.lateCopies = .3, .2
+		p.lateWrites, p.lateFrom = .5, p.maxInFlight*3/5 // they land when the dead are known to be dead
 		moment("crashProxy", "Preparing#1", "Switched#1", "Switched#2", "Steady#3")
 	case losses: // Redis loses data just then
 		p.audit = true
 		p.slowCopies = []float64{0, .4}[r.IntN(2)]
 		p.drawLoss(r, fmt.Sprint([]string{"Preparing", "Switched", "Switched", "Steady"}[r.IntN(4)], "#", 1+r.IntN(2)), between(r, 0, 4*time.Second))
+	case lateUploads:
+		p.uploads, p.lateWrites, p.slowCopies = true, .5, .4
 	case sleepers:
 		p.lateCopies = .3
 		moment("stopWorker", "Preparing#1", "Switched#1", "Switched#2", "Steady#3")
@@ -78,8 +81,8 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 
 // late makes a final request take very long: on its way, or with its answer on the
 // way back, or so that the answer is lost.
-func (f *fate) late(r *rand.Rand, most time.Duration) {
-	span := between(r, 0, most)
+func (f *fate) late(r *rand.Rand, least, most time.Duration) {
+	span := between(r, least, most)
 	f.survives = true
 	switch r.IntN(5) {
 	case 0, 1:

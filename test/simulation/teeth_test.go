@@ -97,10 +97,10 @@ var teeth = []*tooth{
 		{"if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then", "if false then"},
 		{"r = load(ARGV[6], ARGV[7])\ntouch(r)\nsave(r)\nenqueue(r, NOW)\nif r.n ~= ARGV[4]", "wrote(load(ARGV[6], ARGV[7]), ARGV[4], tonumber(ARGV[5]))\nif false and r.n ~= ARGV[4]"},
 	}},
-	{rule: "in doubt: what is not newest is copied over", at: []aim{lateBoth, unanswered}, edits: []edit{
+	{rule: "in doubt: what is not newest is copied over", at: []aim{lateBoth}, edits: []edit{
 		{"'gone:' .. session, 86400)\n    touch(r)\n", "'gone:' .. session, 86400)\n"},
 	}},
-	{rule: "in doubt: what is not newest was never made", at: []aim{unanswered, lateBoth}, edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if true then\n    wrote(r, x, b)"}}},
+	{rule: "in doubt: what is not newest was never made", at: []aim{lateBoth, unanswered}, edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if true then\n    wrote(r, x, b)"}}},
 	{rule: "in doubt: what is newest was made", edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if r.n == x then\n    save(r)"}}},
 	{rule: "a claim: one copier an object", at: []aim{lateCopies}, edits: []edit{
 		{"if wanted(r) and r.c == '' then\n    r.c,", "if wanted(r) then\n    r.c,"},
@@ -138,13 +138,13 @@ var teeth = []*tooth{
 		}
 		return answer
 	}},
-	{rule: "barrier two: no write under way on the old store", at: []aim{lateWrites, lateBoth}, answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
+	{rule: "barrier two: no write under way on the old store", at: []aim{lateUploads}, answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && p.is("manager") && name == "stats" {
 			list[6], list[7] = "0", "0"
 		}
 		return answer
 	}},
-	{rule: "barrier two: no upload on the old store", answer: func(p *process, _ context.Context, name string, args []any, answer any) any {
+	{rule: "barrier two: no upload on the old store", at: []aim{lateUploads}, answer: func(p *process, _ context.Context, name string, args []any, answer any) any {
 		if p.is("manager") && name == "hgetall" && strings.HasSuffix(text(args[1]), "}:dangling") {
 			return []any{"n", "0", "oldest", "0", "at", strconv.FormatInt(time.Now().UnixMilli(), 10), "epoch", "1000000"}
 		}

@@ -96,7 +96,7 @@ func (p *process) fateOf(to peer, label string) fate {
 		case w.plan.lateAborts && chance(r, .3):
 			f.never, f.lost, f.refused = true, between(r, time.Second, w.plan.maxInFlight/2), "unsent"
 		default:
-			f.late(r, w.plan.maxInFlight*4/5)
+			f.late(r, w.plan.lateFrom, w.plan.maxInFlight*17/20)
 		}
 		w.fault("late "+label, name)
 		return f
