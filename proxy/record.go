@@ -128,15 +128,16 @@ func (p *Proxy) tryBegin(ctx context.Context, bucket string, keys []string, opt 
 	} else {
 		intents, err = p.ledger.BeginMany(c, p.member.ID(), bucket, keys, opt)
 	}
+	if err != nil && len(intents) > 0 && intents[0].ID != "" {
+		// Only the answer may be lost, or some of many could not be taken back: what
+		// was begun must not stay open.
+		p.settler.settle(abort, intents)
+	}
 	switch {
 	case err == nil:
 		p.metrics.intents.WithLabelValues("begun").Add(float64(len(intents)))
 	case ledgerLost(err):
 		p.down.Store(true)
-		// Only the answer may be lost: what was begun must not stay open.
-		if len(intents) > 0 && intents[0].ID != "" {
-			p.settler.settle(abort, intents)
-		}
 		return nil, err
 	}
 	p.answered()

@@ -22,6 +22,9 @@ import "strconv"
 //	once:SESSION:CALL string  a claim's call, should it come again          60 s
 //	fail         hash    objects given up: cause                        until copied or retried
 //	u            hash    uploads on a store other than route.uploads    until done, or SwitchDone
+//	wit          hash    sequence that each session was told last       until it was buried, or left
+//	loss         hash    a loss of data: state, id, at, base, flip      until healed
+//	vouched      hash    sessions that miss nothing; replayed: that told as loss
 //	ulost        string  the ledger lost which uploads it remembered    until Steady
 //	cnt          hash    records by newest store, intents by store      for ever
 //

@@ -200,3 +200,63 @@ func TestWhatABuriedSessionLeftIsBuriedAgainWhenItComesBack(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestASessionThatOnlyShardsKnowRegistersAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	id := p.ID()
+	in, err := f.Begin(f.ctx, id, object, BeginOptions{})
+	f.ok(err)
+	f.ok(f.rdb.Del(f.ctx, f.global()+"sess", f.global()+"s:"+id).Err())
+	f.ok(f.Commit(f.ctx, in))
+	if n, err := f.Orphans(f.ctx); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	f.beat(p)
+	all, err := f.Sessions(f.ctx)
+	f.ok(err)
+	if len(all) != 1 || all[0].Role != RoleProxy || all[0].Instance != "proxy" || p.ID() != id {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestWhatIsToldAgainCountsOnceAllHaveToldIt(t *testing.T) {
+	for name, write := range map[string]bool{"nothing is written since": false, "it is written since": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(switched)
+			other := New(Options{Redis: f.rdb, Migration: "test", Shards: 1, Now: func() time.Time { return f.now }})
+			a, b := f.join(RoleProxy), other.Join(MemberOptions{Role: RoleProxy, Instance: "other"})
+			f.beat(b)
+			source := Source
+			old, err := f.Begin(f.ctx, a.ID(), object, BeginOptions{Store: &source})
+			f.ok(err)
+			var late Intent
+			f.lost(func() {
+				f.ok(f.Commit(f.ctx, old)) // the end of an upload, say
+				late, err = other.Begin(f.ctx, b.ID(), object, BeginOptions{})
+				f.ok(err)
+				f.ok(other.Commit(f.ctx, late))
+			})
+			if write {
+				in, err := other.Begin(f.ctx, b.ID(), object, BeginOptions{})
+				f.ok(err)
+				f.ok(other.Commit(f.ctx, in))
+			}
+			f.beat(a)
+			if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Replaying {
+				t.Fatalf("%+v, %v", loc, err)
+			}
+			if !write {
+				f.beat(b)
+			}
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Healthy || loc.Store != Target {
+				t.Errorf("%+v, %v", loc, err)
+			}
+		})
+	}
+}

@@ -155,11 +155,17 @@ func (w *world) execute(p *process, requests [][]any) []any {
 			args[7] = 1_000_000_000
 		}
 		send, at = append(send, args), append(at, i)
+		if name == "heartbeat" && len(w.losses) == 0 {
+			for s := range w.plan.shards {
+				send, at = append(send, []any{"EXISTS", fmt.Sprintf("cf:{%s/%d}:loss", migrationName, s)}), append(at, -2)
+			}
+		}
 	}
 	for i, v := range w.redis.do(send...) {
 		if at[i] >= 0 {
 			answers[at[i]] = v
 		}
+		w.memo.loss = w.memo.loss || at[i] == -2 && v == int64(1)
 	}
 	for i, args := range requests {
 		name := w.scriptOf(args)
@@ -208,6 +214,7 @@ type memo struct {
 	objects, tasks int64 // versions of what the polls look at
 	polls          map[string]poll
 	fenced         map[string]bool
+	loss           bool // a shard knows of one
 }
 
 func newMemo() memo { return memo{polls: map[string]poll{}, fenced: map[string]bool{}} }
@@ -235,19 +242,22 @@ func (m *memo) known(p *process, cmds []redis.Cmder) (any, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := w.scriptOf(args)
-	if name != "claimevents" && name != "claimtask" && name != "auditclaim" {
-		return nil, false
-	}
-	got, ok := m.polls[pollKey(args)]
 	select {
 	case <-p.awake:
 	default:
 		return nil, false
 	}
-	if !ok || got.version != m.version(name) || got.due > 0 && time.Now().UnixMilli() >= got.due || p.cut[redisPeer] || w.down[redisPeer] || w.redisLost || !p.alive() {
+	if p.cut[redisPeer] || w.down[redisPeer] || w.redisLost || !p.alive() {
 		return nil, false
 	}
-	return got.answer, true
+	switch name {
+	case "vouch":
+		return []any{"", ""}, len(w.losses) == 0 && !m.loss
+	case "claimevents", "claimtask", "auditclaim":
+		got, ok := m.polls[pollKey(args)]
+		return got.answer, ok && got.version == m.version(name) && (got.due == 0 || time.Now().UnixMilli() < got.due)
+	}
+	return nil, false
 }
 
 func (m *memo) version(name string) int64 {

@@ -31,18 +31,23 @@ func (p *plan) drawLosses(r *rand.Rand, length time.Duration) {
 		// What clients are promised holds as long as those live that wrote of late.
 		p.faults = slices.DeleteFunc(p.faults, func(f fault) bool { return strings.HasSuffix(f.kind, "Proxy") })
 	}
-	for i := range 1 + r.IntN(2)*r.IntN(2) {
-		f := fault{id: fmt.Sprint("l", i), at: between(r, 0, length), kind: lossKinds[r.IntN(len(lossKinds))], forget: chance(r, .75)}
+	for range 1 + r.IntN(2)*r.IntN(2) {
+		at := between(r, 0, length)
 		if len(p.switches) > 0 && chance(r, .7) {
-			f.at = p.switches[r.IntN(len(p.switches))].at + between(r, 0, 12*time.Second)
+			at = p.switches[r.IntN(len(p.switches))].at + between(r, 0, 12*time.Second)
 		}
-		if f.kind == "lose" {
-			f.span = []time.Duration{between(r, time.Millisecond, time.Second), between(r, 50*time.Millisecond, 5*time.Second), between(r, 5*time.Second, 50*time.Second)}[r.IntN(3)]
-		}
-		f.gap = []time.Duration{0, 0, between(r, 0, 3*time.Second), between(r, 3*time.Second, 12*time.Second)}[r.IntN(4)]
-		f.forget = f.forget || f.kind == "restart"
-		p.faults = append(p.faults, f)
+		p.drawLoss(r, "", at)
 	}
+}
+
+func (p *plan) drawLoss(r *rand.Rand, on string, at time.Duration) {
+	f := fault{id: fmt.Sprint("loss", len(p.faults)), on: on, at: at, kind: lossKinds[r.IntN(len(lossKinds))], forget: chance(r, .75)}
+	if f.kind == "lose" {
+		f.span = []time.Duration{between(r, time.Millisecond, time.Second), between(r, 50*time.Millisecond, 5*time.Second), between(r, 5*time.Second, 50*time.Second)}[r.IntN(3)]
+	}
+	f.gap = []time.Duration{0, 0, between(r, 0, 3*time.Second), between(r, 3*time.Second, 12*time.Second)}[r.IntN(4)]
+	f.forget = f.forget || f.kind == "restart"
+	p.faults = append(p.faults, f)
 }
 
 // loss is one that happened.

@@ -29,7 +29,9 @@ type plan struct {
 	audit            bool // spec.audit is on
 	// What goes wrong on purpose around a switch, see rough.
 	lateWrites, lateCopies float64 // shares of final requests that take very long, one way or the other
-	lateAborts             bool    // what is not sent fails late
+	lateFrom               time.Duration
+	lateAborts             bool // what is not sent fails late
+	uploads                bool // clients do little but multipart uploads, begun before a switch
 }
 
 // op is what one client does next.
@@ -71,11 +73,11 @@ type switchAt struct {
 
 var keys = []string{"a/k0", "a/k1", "k2"}
 
-// newPlan draws a history.
-func newPlan(seed uint64) *plan {
+// newPlan draws a history, or one that aims at something: see rough.
+func newPlan(seed uint64, at aim) *plan {
 	r := roll(seed, "plan")
 	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}}
-	calm := chance(r, .2) // nothing fails: then no request may
+	calm := chance(r, .2) && at == anything // nothing fails: then no request may
 	p.slow = []float64{0, .01, .05}[r.IntN(3)]
 	if !calm {
 		p.callFaults = []float64{0, .005, .02, .06}[r.IntN(4)]
@@ -90,12 +92,15 @@ func newPlan(seed uint64) *plan {
 	}
 	hot := 1 + r.IntN(len(keys))
 	rough := !calm && chance(r, .5)
-	if rough {
+	if at == anything && rough {
+		at = aim(r.IntN(int(anything)))
+	}
+	if rough = at <= losses; rough {
 		hot = 1 + r.IntN(2)*r.IntN(2)
-		p.rough(r)
+		p.rough(r, at)
 	}
 	for c := range 3 + r.IntN(4) {
-		p.clients = append(p.clients, drawOps(r, c, length, hot, p.switches))
+		p.clients = append(p.clients, drawOps(r, c, length, hot, p.uploads, p.switches))
 	}
 	if !p.conditional {
 		for _, ops := range p.clients {
@@ -129,7 +134,7 @@ func newPlan(seed uint64) *plan {
 var kinds = map[string]int{"put": 22, "get": 24, "head": 5, "delete": 9, "deleteMany": 4, "list": 10, "putIfAbsent": 7, "putIfMatch": 6, "copy": 6, "multipart": 8}
 
 // drawOps draws what a client does: much of it while a switch is under way.
-func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []switchAt) []op {
+func drawOps(r *rand.Rand, c int, length time.Duration, hot int, uploads bool, switches []switchAt) []op {
 	var out []op
 	for i := range 12 + r.IntN(20) {
 		o := op{id: fmt.Sprintf("c%d.%d", c, i), at: between(r, 0, length), most: 1000, finish: chance(r, .85)}
@@ -141,6 +146,12 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, switches []swit
 			if n -= kinds[k]; n < 0 {
 				o.kind = k
 				break
+			}
+		}
+		if uploads && chance(r, .6) {
+			o.kind, o.finish = "multipart", true
+			if len(switches) > 0 {
+				o.at = max(0, switches[r.IntN(len(switches))].at-between(r, 0, 4*time.Second))
 			}
 		}
 		first := r.IntN(hot)

@@ -23,8 +23,8 @@ type server struct {
 	out  []byte
 }
 
-func dial(addr string) (*server, error) {
-	c, err := net.Dial("tcp", addr)
+func dial(socket string) (*server, error) {
+	c, err := net.Dial("unix", socket)
 	if err != nil {
 		return nil, err
 	}

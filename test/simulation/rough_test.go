@@ -1,13 +1,36 @@
 package simulation
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 )
 
+// aim is what goes wrong around a switch.
+type aim int
+
+const (
+	unanswered  aim = iota // writes go unanswered
+	lateWrites             // clients' writes take their time, there or back
+	lateCopies             // and copies
+	lateBoth               // both; what is not sent fails late
+	cutOff                 // a proxy does not hear of the switch, but goes on
+	longSleep              // a proxy sleeps for so long that it is buried
+	wakeAndDie             // it does, and dies when it has only just woken up
+	deaths                 // processes die with requests under way
+	lateUploads            // uploads from before the switch end late
+	sleepers               // workers sleep with copies from before the switch
+	losses                 // Redis loses data
+	anything               // whatever the seed says
+)
+
+func (a aim) String() string {
+	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses", ""}[a]
+}
+
 // rough aims at one moment: the clients write few keys while the route moves, and
 // one kind of thing goes wrong just then, again and again.
-func (p *plan) rough(r *rand.Rand) {
+func (p *plan) rough(r *rand.Rand, at aim) {
 	p.callFaults, p.writeFaults = 0, 0
 	for i := range p.switches {
 		p.switches[i].flip, p.switches[i].pause, p.switches[i].none = true, false, false
@@ -20,31 +43,37 @@ func (p *plan) rough(r *rand.Rand) {
 			p.faults = append(p.faults, f)
 		}
 	}
-	switch r.IntN(9) {
-	case 0: // writes go unanswered
+	switch at {
+	case unanswered:
 		p.writeFaults, p.callFaults = .3, .01
-	case 1: // clients' writes take their time, there or back
+	case lateWrites:
 		p.lateWrites = .4
-	case 2:
+	case lateCopies:
 		p.lateCopies = .4
-	case 3:
+	case lateBoth:
 		p.lateWrites, p.lateCopies, p.lateAborts = .3, .3, true
-	case 4: // a proxy does not hear of the switch, but goes on
+	case cutOff:
 		for i := range p.switches {
 			f := fault{id: "before a switch", kind: "cutProxy", who: r.IntN(3), to: redisPeer, span: between(r, 8*time.Second, 25*time.Second)}
 			f.at = p.switches[i].at - between(r, 0, 2*time.Second)
 			p.faults = append(p.faults, f)
 		}
 		p.slowCopies = .4
-	case 5: // a proxy is asleep for so long that it is buried
+	case longSleep:
 		p.lateWrites = .2
 		moment("stopProxy", "Switched#1", "Switched#2", "Steady#3")
-	case 6: // it is, and dies when it has only just woken up
+	case wakeAndDie:
 		moment("wakeDieProxy", "Preparing#1", "Switched#1", "Steady#3")
-	case 7: // processes die with requests under way
-		p.lateWrites, p.lateCopies = .3, .2
+	case deaths:
+		p.lateWrites, p.lateFrom = .5, p.maxInFlight*3/5 // they land when the dead are known to be dead
 		moment("crashProxy", "Preparing#1", "Switched#1", "Switched#2", "Steady#3")
-	case 8: // copies from before the switch are still under way
+	case losses: // Redis loses data just then
+		p.audit = true
+		p.slowCopies = []float64{0, .4}[r.IntN(2)]
+		p.drawLoss(r, fmt.Sprint([]string{"Preparing", "Switched", "Switched", "Steady"}[r.IntN(4)], "#", 1+r.IntN(2)), between(r, 0, 4*time.Second))
+	case lateUploads:
+		p.uploads, p.lateWrites, p.slowCopies = true, .5, .4
+	case sleepers:
 		p.lateCopies = .3
 		moment("stopWorker", "Preparing#1", "Switched#1", "Switched#2", "Steady#3")
 	}
@@ -52,8 +81,9 @@ func (p *plan) rough(r *rand.Rand) {
 
 // late makes a final request take very long: on its way, or with its answer on the
 // way back, or so that the answer is lost.
-func (f *fate) late(r *rand.Rand, most time.Duration) (lost bool) {
-	span := between(r, 0, most)
+func (f *fate) late(r *rand.Rand, least, most time.Duration) {
+	span := between(r, least, most)
+	f.survives = true
 	switch r.IntN(5) {
 	case 0, 1:
 		f.before += span
@@ -61,12 +91,8 @@ func (f *fate) late(r *rand.Rand, most time.Duration) (lost bool) {
 		f.after += span
 	case 3: // it has landed, and nobody is told
 		f.lost = f.before + f.after
-		return true
 	case 4: // it lands late, or never, and nobody is told
 		f.lost, f.never = f.before+f.after, chance(r, .3)
 		f.before += span
-		return true
 	}
-	f.survives = true
-	return false
 }

@@ -11,9 +11,9 @@ import (
 var shrinkFor = flag.Duration("shrink-for", time.Minute, "how long to look for a shorter history that fails alike")
 
 // explain shrinks a failing history and prints what is left of it.
-func (l *lab) explain(t *testing.T, seed uint64, broken *tooth, r result) {
+func (l *lab) explain(t *testing.T, p *plan, seed uint64, broken *tooth, r result) {
 	t.Helper()
-	s := &shrinker{lab: l, t: t, seed: seed, broken: broken, kind: r.kind, until: time.Now().Add(*shrinkFor), best: newPlan(seed)}
+	s := &shrinker{lab: l, t: t, seed: seed, broken: broken, kind: r.kind, until: time.Now().Add(*shrinkFor), best: p}
 	s.calls(r.calls)
 	s.all()
 	last := l.play(t, seed, s.best, broken, true)

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -23,6 +24,7 @@ var (
 	first     = flag.Uint64("first", 1, "the first seed")
 	stride    = flag.Uint64("stride", 1, "from one seed to the next")
 	oneSeed   = flag.Uint64("seed", 0, "play this seed only, and print what happens in it")
+	aimed     = flag.Int("aim", int(anything), "what all histories aim at, see rough_test.go")
 	twice     = flag.Bool("twice", false, "play each seed twice and tell those that differ")
 	goOn      = flag.Bool("go-on", false, "go on after a failure, and count")
 	scripts   map[string]luaScript
@@ -53,11 +55,14 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	s, err := dial(ledgertest.Redis(t))
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "redis.sock")
+	ledgertest.New(t, "--unixsocket", socket, "--appendonly", "no")
+	s, err := dial(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{server: s, dir: t.TempDir()}
+	l := &lab{server: s, dir: dir}
 	l.load(scripts)
 	return l
 }
@@ -121,7 +126,7 @@ func (a *tally) String() string {
 func TestHistories(t *testing.T) {
 	l := newLab(t)
 	if *oneSeed != 0 {
-		r := l.play(t, *oneSeed, newPlan(*oneSeed), nil, true)
+		r := l.play(t, *oneSeed, newPlan(*oneSeed, aim(*aimed)), nil, true)
 		for _, line := range r.trace {
 			fmt.Println(line)
 		}
@@ -138,10 +143,10 @@ func TestHistories(t *testing.T) {
 		if *histories > 0 && all.histories >= *histories || *histories == 0 && time.Since(all.began) > *period {
 			break
 		}
-		r := l.play(t, seed, newPlan(seed), nil, false)
+		r := l.play(t, seed, newPlan(seed, aim(*aimed)), nil, false)
 		all.add(r)
 		if *twice {
-			if again := l.play(t, seed, newPlan(seed), nil, false); again.digest != r.digest || again.problem != r.problem {
+			if again := l.play(t, seed, newPlan(seed, aim(*aimed)), nil, false); again.digest != r.digest || again.problem != r.problem {
 				differ++
 			}
 		}
@@ -149,7 +154,7 @@ func TestHistories(t *testing.T) {
 			bad++
 			t.Errorf("seed %d: %s", seed, r.problem)
 			if !*goOn {
-				l.explain(t, seed, nil, r)
+				l.explain(t, newPlan(seed, aim(*aimed)), seed, nil, r)
 				break
 			}
 		}

@@ -23,6 +23,7 @@ var (
 // or a store: what the product ships has no way to.
 type tooth struct {
 	rule  string
+	at    []aim // what histories should aim at, in turn; none: anything
 	edits []edit
 	// answer changes what a process hears of Redis, store what it sends to a store.
 	answer func(p *process, ctx context.Context, name string, args []any, answer any) any
@@ -96,60 +97,60 @@ var teeth = []*tooth{
 		{"if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then", "if false then"},
 		{"r = load(ARGV[6], ARGV[7])\ntouch(r)\nsave(r)\nenqueue(r, NOW)\nif r.n ~= ARGV[4]", "wrote(load(ARGV[6], ARGV[7]), ARGV[4], tonumber(ARGV[5]))\nif false and r.n ~= ARGV[4]"},
 	}},
-	{rule: "in doubt: what is not newest is copied over", edits: []edit{
+	{rule: "in doubt: what is not newest is copied over", at: []aim{lateBoth}, edits: []edit{
 		{"'gone:' .. session, 86400)\n    touch(r)\n", "'gone:' .. session, 86400)\n"},
 	}},
-	{rule: "in doubt: what is not newest was never made", edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if true then\n    wrote(r, x, b)"}}},
+	{rule: "in doubt: what is not newest was never made", at: []aim{lateBoth, unanswered}, edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if true then\n    wrote(r, x, b)"}}},
 	{rule: "in doubt: what is newest was made", edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if r.n == x then\n    save(r)"}}},
-	{rule: "a claim: one copier an object", edits: []edit{
+	{rule: "a claim: one copier an object", at: []aim{lateCopies}, edits: []edit{
 		{"if wanted(r) and r.c == '' then\n    r.c,", "if wanted(r) then\n    r.c,"},
 		{"if wanted(r) and r.c == '' then redis.call('ZADD'", "if wanted(r) then redis.call('ZADD'"},
 	}},
-	{rule: "the copy lock", edits: []edit{{"r.l = to .. ':' .. (NOW + tonumber(ARGV[7]))", ""}}},
+	{rule: "the copy lock", at: []aim{lateCopies, sleepers}, edits: []edit{{"r.l = to .. ':' .. (NOW + tonumber(ARGV[7]))", ""}}},
 	{rule: "a lock is refused when a client was first", edits: []edit{{"if r.n ~= from or r['i' .. to] > 0 or redis", "if redis"}}},
-	{rule: "the conditional fence", store: func(p *process, r *http.Request) {
+	{rule: "the conditional fence", at: []aim{lateCopies, sleepers}, store: func(p *process, r *http.Request) {
 		if p.is("worker") && (r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost) {
 			r.Header.Del("If-Match")
 			r.Header.Del("If-None-Match")
 		}
 	}},
-	{rule: "hold: the claim of a copy without an answer is kept", edits: []edit{{"local mode = ARGV[6]", "local mode = ARGV[6]\nif mode == 'hold' then mode = 'unclaim' end"}}},
-	{rule: "removes wait for a copy that may land", edits: []edit{{"if removes == '1' and r.c ~= ''", "if false and r.c ~= ''"}}},
+	{rule: "hold: the claim of a copy without an answer is kept", at: []aim{lateCopies}, edits: []edit{{"local mode = ARGV[6]", "local mode = ARGV[6]\nif mode == 'hold' then mode = 'unclaim' end"}}},
+	{rule: "removes wait for a copy that may land", at: []aim{lateCopies}, edits: []edit{{"if removes == '1' and r.c ~= ''", "if false and r.c ~= ''"}}},
 	{rule: "settle by version", edits: []edit{{"r[to] = tonumber(ARGV[7])", "r[to] = r[from]"}}},
-	{rule: "settle: not what a client has written since", edits: []edit{{"if mine and r.n == from and (unlocked or r['i' .. to] == 0) then", "if mine then"}}},
-	{rule: "superseded: a write that began before n moved", edits: []edit{{"if r.n ~= x and r.w <= b then", "if r.n ~= x then"}}},
-	{rule: "superseded: its client is told", edits: []edit{
+	{rule: "settle: not what a client has written since", at: []aim{lateCopies, sleepers}, edits: []edit{{"if mine and r.n == from and (unlocked or r['i' .. to] == 0) then", "if mine then"}}},
+	{rule: "superseded: a write that began before n moved", at: []aim{lateWrites, lateBoth}, edits: []edit{{"if r.n ~= x and r.w <= b then", "if r.n ~= x then"}}},
+	{rule: "superseded: its client is told", at: []aim{longSleep}, edits: []edit{
 		{"if r.n ~= ARGV[4] then return -1 end", ""},
 		{"if ARGV[8] == '' and redis.call('SISMEMBER', P .. 'gone:' .. ARGV[2], ARGV[3]) == 1 then return -1 end", ""},
 	}},
 	{rule: "a conditional write waits for the newest version", edits: []edit{{"  if insync == '1' then\n    if (r.n", "  if false then\n    if (r.n"}}},
-	{rule: "a conditional write is not overtaken", edits: []edit{{"if r['k' .. y] > 0 then return {'LOCKED', '0'} end", ""}}},
+	{rule: "a conditional write is not overtaken", at: []aim{lateWrites}, edits: []edit{{"if r['k' .. y] > 0 then return {'LOCKED', '0'} end", ""}}},
 	{rule: "a Begin that comes after its Abort", edits: []edit{{"if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end", ""}}},
-	{rule: "the fence of a dead session", edits: []edit{
+	{rule: "the fence of a dead session", at: []aim{wakeAndDie}, edits: []edit{
 		{"if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end", ""},
 		{" or redis.call('EXISTS', P .. 'dead:' .. ARGV[2]) == 1 then return 0 end", " then return 0 end"},
 	}},
-	{rule: "barrier one, proxies", answer: sessionsObey("proxy")},
-	{rule: "barrier one, workers", answer: sessionsObey("worker")},
+	{rule: "barrier one, proxies", at: []aim{cutOff}, answer: sessionsObey("proxy")},
+	{rule: "barrier one, workers", at: []aim{sleepers}, answer: sessionsObey("worker")},
 	{rule: "barrier two: nothing newest on the old store", answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && p.is("manager") && name == "stats" {
 			list[4], list[5] = "0", "0"
 		}
 		return answer
 	}},
-	{rule: "barrier two: no write under way on the old store", answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
+	{rule: "barrier two: no write under way on the old store", at: []aim{lateUploads}, answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && p.is("manager") && name == "stats" {
 			list[6], list[7] = "0", "0"
 		}
 		return answer
 	}},
-	{rule: "barrier two: no upload on the old store", answer: func(p *process, _ context.Context, name string, args []any, answer any) any {
+	{rule: "barrier two: no upload on the old store", at: []aim{lateUploads}, answer: func(p *process, _ context.Context, name string, args []any, answer any) any {
 		if p.is("manager") && name == "hgetall" && strings.HasSuffix(text(args[1]), "}:dangling") {
 			return []any{"n", "0", "oldest", "0", "at", strconv.FormatInt(time.Now().UnixMilli(), 10), "epoch", "1000000"}
 		}
 		return answer
 	}},
-	{rule: "a dead session is settled only when its requests can't land", answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
+	{rule: "a dead session is settled only when its requests can't land", at: []aim{deaths}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
 		if name == "fence" {
 			return int64(1e9)
 		}
@@ -179,6 +180,28 @@ var teeth = []*tooth{
 	}},
 }
 
+// After a loss of the ledger's data.
+var lossTeeth = []*tooth{
+	{rule: "an audit after a loss", answer: func(p *process, _ context.Context, name string, args []any, answer any) any {
+		if p.is("manager") && name == "hgetall" && strings.HasSuffix(text(args[1]), "}:unclean") {
+			return []any{}
+		}
+		return answer
+	}},
+	{rule: "each call looks for what its session was told", edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
+	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and math.max(r.s, r.t) >= BASE", "return true"}}},
+	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and route[3] == 'Switched' then", "if false then"}}},
+	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
+	{rule: "a commit whose intent was lost counts", edits: []edit{{"if LOSS ~= '' and not gone then", "if false then"}}},
+}
+
+func init() {
+	for _, b := range lossTeeth {
+		b.at = []aim{losses}
+	}
+	teeth = append(teeth, lossTeeth...)
+}
+
 // TestTeeth breaks one rule after the other, and prints the seed that notices.
 func TestTeeth(t *testing.T) {
 	if *teethFor == 0 {
@@ -193,14 +216,22 @@ func TestTeeth(t *testing.T) {
 		}
 		began, n, caught := time.Now(), 0, false
 		for seed := *first; time.Since(began) < *teethFor && !caught; seed += *stride {
+			at := anything
+			if len(b.at) > 0 {
+				at = b.at[n%len(b.at)]
+			}
 			n++
-			if r := l.play(t, seed, newPlan(seed), b, false); r.problem != "" {
+			if r := l.play(t, seed, newPlan(seed, at), b, false); r.problem != "" {
+				if whole := l.play(t, seed, newPlan(seed, at), nil, false); whole.problem != "" {
+					t.Errorf("seed %d %v fails with every rule in force: %s", seed, at, whole.problem)
+					continue
+				}
 				caught = true
-				fmt.Printf("| %s | %d | %d | %s |\n", b.rule, seed, n, strings.ReplaceAll(brief(r.problem), "|", "/"))
+				fmt.Printf("| %s | %d %v | %d | %s |\n", b.rule, seed, at, n, strings.ReplaceAll(brief(r.problem), "|", "/"))
 			}
 		}
 		if !caught {
-			fmt.Printf("| %s | **none** | %d | |\n", b.rule, n)
+			fmt.Printf("| %s | **none** %v | %d | |\n", b.rule, b.at, n)
 			t.Errorf("nothing notices that this rule is broken: %s", b.rule)
 		}
 	}

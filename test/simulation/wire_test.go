@@ -95,10 +95,10 @@ func (p *process) fateOf(to peer, label string) fate {
 		switch {
 		case w.plan.lateAborts && chance(r, .3):
 			f.never, f.lost, f.refused = true, between(r, time.Second, w.plan.maxInFlight/2), "unsent"
-			w.fault("call "+label, name)
-		case f.late(r, w.plan.maxInFlight*4/5):
-			w.fault("call "+label, name)
+		default:
+			f.late(r, w.plan.lateFrom, w.plan.maxInFlight*17/20)
 		}
+		w.fault("late "+label, name)
 		return f
 	}
 	if !fault {

@@ -134,6 +134,9 @@ func (w *world) fault(kind, name string) {
 		w.result.calls = append(w.result.calls, name)
 	}
 	w.disturbed(w.plan.maxInFlight)
+	if kind == "late" {
+		w.disturbed(3 * w.plan.maxInFlight) // a copy's claim is held, and clients wait for its end
+	}
 	w.write(nil, "FAULT %s %s", kind, name)
 }
 

@@ -21,19 +21,20 @@ import (
 type Server struct {
 	Addr string
 	Dir  string
+	args []string
 	cmd  *exec.Cmd
 	done chan struct{}
 }
 
 // Start runs redis-server from PATH with its append-only file in dir.
-func Start(dir string) (*Server, error) {
+func Start(dir string, args ...string) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	addr := l.Addr().String()
 	_ = l.Close()
-	s := &Server{Addr: addr, Dir: dir}
+	s := &Server{Addr: addr, Dir: dir, args: args}
 	return s, s.Restart()
 }
 
@@ -41,8 +42,8 @@ func Start(dir string) (*Server, error) {
 func (s *Server) Restart() error {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	log := filepath.Join(s.Dir, "redis.log")
-	s.cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "no", "--logfile", log, "--daemonize", "no")
+	s.cmd = exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", s.Dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "no", "--logfile", log, "--daemonize", "no"}, s.args...)...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("redis-server (Debian package redis-server): %w", err)
@@ -76,9 +77,9 @@ func (s *Server) Kill() error {
 func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
 // New starts a server that ends with the test.
-func New(t testing.TB) *Server {
+func New(t testing.TB, args ...string) *Server {
 	t.Helper()
-	s, err := Start(t.TempDir())
+	s, err := Start(t.TempDir(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@
 local s = ARGV[2]
 if fenced(s) then return {'FENCED'} end
 local k = G .. 's:' .. s
-if redis.call('SADD', G .. 'sess', s) == 1 then
+if redis.call('SADD', G .. 'sess', s) == 1 or redis.call('HGET', k, 'instance') ~= ARGV[4] then -- see orphans.lua
   redis.call('HSET', k, 'role', ARGV[3], 'instance', ARGV[4], 'started', NOW)
 end
 if ARGV[7] == '1' then

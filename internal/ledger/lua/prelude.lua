@@ -71,12 +71,16 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
   LOSS = 'replay'
 end
 
--- trusted says that a record, or that there is none, means what it says: nothing
--- was lost, or it was written since. Where only one store takes writes, the
--- record can't be wrong about which one is newest.
-local function trusted(r)
-  if LOSS == '' or (LOSS == 'lost' and route[3] ~= 'Switched') then return true end
+-- since says that a record was written, or told again, since a loss.
+local function since(r)
   return r.found and math.max(r.s, r.t) >= BASE
+end
+
+-- trusted says that a record, or that there is none, means what it says: nothing
+-- was lost, or it was written since, and everybody has told what they know. Where
+-- only one store takes writes, the record can't be wrong about which one is newest.
+local function trusted(r)
+  return LOSS == '' or LOSS == 'lost' and (route[3] ~= 'Switched' or since(r))
 end
 
 -- witness notes the last thing that a session did here and was told of.
@@ -167,6 +171,8 @@ local function wrote(r, x, b)
     r.w = r[x]
   else
     touch(r)
+    -- It is later than whatever may be told again of the other store.
+    if LOSS ~= '' and r.n == x then r.w = r[x] end
   end
   r.a = 0
   redis.call('HDEL', P .. 'fail', r.id)

@@ -2,7 +2,7 @@
 -- ARGV: now, store that was newest then, sequence (0: in doubt), bucket, key.
 local r = load(ARGV[4], ARGV[5])
 local v = tonumber(ARGV[3])
-if v == 0 and route[3] == 'Switched' and not trusted(r) then return 0 end
+if v == 0 and route[3] == 'Switched' and not since(r) then return 0 end
 -- Later ones have larger sequences, whoever tells of them first.
 if v > r.w and route[3] == 'Switched' then r.n, r.w = ARGV[2], v end
 touch(r)
