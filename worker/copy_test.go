@@ -222,13 +222,15 @@ func TestUploadsThatAKilledWorkerLeftAreAborted(t *testing.T) {
 	const b = "photos"
 	l.bucket(ledger.Source, b)
 	l.bucket(ledger.Target, b)
-	begin := func(on ledger.Store, key string, placed ledger.Store) {
+	begin := func(on ledger.Store, key string, placed ...ledger.Store) {
 		out, err := l.stores[on].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: aws.String(b), Key: &key})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.led.PutUpload(t.Context(), ledger.Object{Bucket: b, Key: key}, *out.UploadId, placed); err != nil {
-			t.Fatal(err)
+		for _, at := range placed {
+			if err := l.led.PutUpload(t.Context(), ledger.Object{Bucket: b, Key: key}, *out.UploadId, at); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	open := func(on ledger.Store) (keys []string) {
@@ -243,11 +245,12 @@ func TestUploadsThatAKilledWorkerLeftAreAborted(t *testing.T) {
 	}
 	begin(ledger.Target, "k", ledger.Source) // as a copy does
 	begin(ledger.Target, "k", ledger.Target) // as a client does, during a switch
+	begin(ledger.Target, "k")                // a client's, which its proxy is just about to place
 	begin(ledger.Target, "k2", ledger.Source)
 	l.start(nil)
 	l.change(b, "k", func(*s3.Client) error { l.upload(ledger.Source, b, "k", 5<<20, 1); return nil })
 	l.synced()
-	if got := open(ledger.Target); !slices.Equal(got, []string{"k", "k2"}) {
-		t.Errorf("open on the target: %q; want the client's, and that of another key", got)
+	if got := open(ledger.Target); !slices.Equal(got, []string{"k", "k", "k2"}) {
+		t.Errorf("open on the target: %q; want the clients', and that of another key", got)
 	}
 }

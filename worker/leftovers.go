@@ -22,10 +22,10 @@ func (k *copying) dropLeftovers(ctx context.Context) {
 		if aws.ToString(u.Key) != k.key {
 			continue
 		}
-		// Those of clients live on the follower; those of copies are placed on the
-		// other store.
-		at, sure, err := k.led.UploadSure(ctx, k.c.Object, aws.ToString(u.UploadId))
-		if err != nil || !sure || at != k.c.From {
+		// A copy's upload was placed on the other store. One of which nothing was said
+		// may be a client's whose proxy is just about to.
+		at, known, err := k.led.RememberedUpload(ctx, k.c.Object, aws.ToString(u.UploadId))
+		if err != nil || !known || at != k.c.From {
 			continue
 		}
 		if _, err := k.to.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &k.dst, Key: &k.key, UploadId: u.UploadId}); err == nil {

@@ -119,22 +119,33 @@ func (l *Ledger) PutUpload(ctx context.Context, o Object, uploadID string, s Sto
 // Upload says which store a multipart upload lives on: the one remembered, or
 // the route's Uploads.
 func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (Store, error) {
-	s, _, err := l.UploadSure(ctx, o, uploadID)
+	s, _, _, err := l.upload(ctx, o, uploadID)
 	return s, err
 }
 
 // UploadSure is Upload; sure is false when the upload may have been remembered,
 // and lost.
 func (l *Ledger) UploadSure(ctx context.Context, o Object, uploadID string) (s Store, sure bool, err error) {
+	s, sure, _, err = l.upload(ctx, o, uploadID)
+	return s, sure, err
+}
+
+// RememberedUpload is Upload; known is false when nobody has said where it lives.
+func (l *Ledger) RememberedUpload(ctx context.Context, o Object, uploadID string) (s Store, known bool, err error) {
+	s, _, known, err = l.upload(ctx, o, uploadID)
+	return s, known, err
+}
+
+func (l *Ledger) upload(ctx context.Context, o Object, uploadID string) (s Store, sure, known bool, err error) {
 	v, err := l.run(ctx, l.call(uploadScript, l.prefix(o), uploadField(o, uploadID)))
 	if err != nil {
-		return Source, false, err
+		return Source, false, false, err
 	}
 	a := strs(v)
 	if number(a[2]) < l.seen.Load() {
-		return Source, false, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
+		return Source, false, false, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}
-	return storeOf(a[0]), a[1] == "1", nil
+	return storeOf(a[0]), a[1] == "1", a[3] == "1", nil
 }
 
 // DeleteUpload forgets a finished multipart upload.
