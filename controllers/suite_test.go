@@ -37,6 +37,7 @@ var (
 	api        client.Client
 	engines    = &fakeEngines{m: map[string]*fakeEngine{}}
 	logged     logLines
+	kubeconfig []byte // kubectl's
 )
 
 // logLines are what the manager has logged.
@@ -80,6 +81,14 @@ func runTests(m *testing.M) int {
 	restricted, err := withRights(ctx, env, cfg)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "set up rights:", err)
+		return 1
+	}
+	human, err := env.AddUser(envtest.User{Name: "human", Groups: []string{"system:masters"}}, nil)
+	if err == nil {
+		kubeconfig, err = human.KubeConfig()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "set up kubectl's user:", err)
 		return 1
 	}
 	var done rights
