@@ -50,7 +50,7 @@ var toldOf = map[s3.Operation]told{
 	s3.CompleteMultipartUpload: {toUpload, asObject, objectYes + ", with the same parts"},
 	s3.UploadPartCopy:          {toUpload + ", once the source is there", "no", "once completed"},
 	s3.CreateBucket:            {toMain, asBucket, "the bucket with its settings"},
-	s3.DeleteBucket:            {toMain, asBucket, "the delete, if the bucket is empty"},
+	s3.DeleteBucket:            {toMain + ", once its objects are in sync", asBucket, "the delete, if the bucket is empty"},
 }
 
 // copiedSettings are the subresources of buckets that workers carry over.
