@@ -39,6 +39,7 @@ var toldOfClass = map[s3.Class]told{
 }
 
 var toldOf = map[s3.Operation]told{
+	s3.ListBuckets:             {"both stores: each bucket where it is newest; the source, if it is not migrated", "no", "–"},
 	s3.Preflight:               {toMain + ", unsigned", "no", "–"},
 	s3.PostObject:              {toMain + ", as a PUT: the policy is checked here", asObject, objectYes},
 	s3.CopyObject:              {toMain + ", once source and destination are in sync", asObject, objectYes},

@@ -105,6 +105,8 @@ func (q *request) handle() error {
 
 func (q *request) dispatch() error {
 	switch q.in.Operation {
+	case s3.ListBuckets:
+		return q.listBuckets()
 	case s3.DeleteBucket:
 		return q.deleteBucket()
 	case s3.DeleteObjects:
