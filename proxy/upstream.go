@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -142,6 +143,11 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	}
 	switch {
 	case c.plain:
+	case q.anonymous && hash != s3.StreamingUnsignedTrailer && !strings.HasPrefix(q.r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-"):
+		// The store judges what the client says of its body, or does not say.
+		if v := q.r.Header["X-Amz-Content-Sha256"]; v != nil {
+			out.Header["X-Amz-Content-Sha256"] = v
+		}
 	case q.anonymous:
 		out.Header["X-Amz-Content-Sha256"] = []string{hash}
 	case q.signers[store] != nil:
