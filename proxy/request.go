@@ -148,7 +148,7 @@ func (q *request) openBody() error {
 		if q.r.Header.Get("Expect") != "" {
 			q.w.ResponseWriter.WriteHeader(http.StatusContinue)
 		}
-		if q.identity == nil || !q.identity.Payload.Framed() {
+		if !q.framed() {
 			if q.r.Method == http.MethodPut || q.r.Method == http.MethodPost {
 				q.body = &payload{rc: http.NoBody}
 				q.body.finished.Store(true)

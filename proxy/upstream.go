@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -143,7 +142,7 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	}
 	switch {
 	case c.plain:
-	case q.anonymous && hash != s3.StreamingUnsignedTrailer && !strings.HasPrefix(q.r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-"):
+	case q.anonymous && !q.framed():
 		// The store judges what the client says of its body, or does not say.
 		if v := q.r.Header["X-Amz-Content-Sha256"]; v != nil {
 			out.Header["X-Amz-Content-Sha256"] = v
