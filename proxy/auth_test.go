@@ -172,6 +172,16 @@ func TestAnonymousRequestsOnlyWhenAsked(t *testing.T) {
 				_ = resp.Body.Close()
 				return resp.StatusCode
 			}
+			if tt.forward {
+				// What the client says of its body is the store's to check.
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, r.url+"/"+r.bucket+"/public/wrong", strings.NewReader("body"))
+				r.must(err)
+				req.Header.Set("X-Amz-Content-Sha256", s3.EmptyPayload)
+				if resp := r.do(req); resp.StatusCode != 400 || !strings.Contains(resp.text, "XAmzContentSHA256Mismatch") {
+					t.Errorf("wrong hash: %d %s", resp.StatusCode, resp.text)
+				}
+				r.settled()
+			}
 			for _, phase := range []string{"Copying", "SwitchStarted"} {
 				if got := request(http.MethodGet, "public/k", ""); got != tt.want {
 					t.Errorf("%s: public read: %d", phase, got)

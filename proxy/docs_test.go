@@ -39,6 +39,7 @@ var toldOfClass = map[s3.Class]told{
 }
 
 var toldOf = map[s3.Operation]told{
+	s3.ListBuckets:             {"both stores: each bucket where it is newest; the source, if it is not migrated", "no", "–"},
 	s3.Preflight:               {toMain + ", unsigned", "no", "–"},
 	s3.PostObject:              {toMain + ", as a PUT: the policy is checked here", asObject, objectYes},
 	s3.CopyObject:              {toMain + ", once source and destination are in sync", asObject, objectYes},
@@ -50,7 +51,7 @@ var toldOf = map[s3.Operation]told{
 	s3.CompleteMultipartUpload: {toUpload, asObject, objectYes + ", with the same parts"},
 	s3.UploadPartCopy:          {toUpload + ", once the source is there", "no", "once completed"},
 	s3.CreateBucket:            {toMain, asBucket, "the bucket with its settings"},
-	s3.DeleteBucket:            {toMain, asBucket, "the delete, if the bucket is empty"},
+	s3.DeleteBucket:            {toMain + ", once its objects are in sync", asBucket, "the delete, if the bucket is empty"},
 }
 
 // copiedSettings are the subresources of buckets that workers carry over.

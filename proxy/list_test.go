@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/internal/s3/s3test"
 )
 
 // listV2 pages through a listing; between is called after each page.
@@ -352,4 +354,73 @@ func (r *rig) versions(c *s3.Client, max int32, delimiter string) []string {
 	}
 	r.Fatal("paging does not end")
 	return nil
+}
+
+// A bucket that was made or deleted last before the switch is listed as it is read.
+func TestListBucketsDuringTheSwitch(t *testing.T) {
+	r := newRig(t, rigOptions{names: true})
+	keeps, made, gone := r.bucket, r.bucket+"-made", r.bucket+"-gone"
+	for _, bucket := range []string{made, gone} {
+		t.Cleanup(func() {
+			for _, c := range r.direct {
+				_ = s3test.RemoveBucket(context.Background(), c, bucket)
+			}
+		})
+	}
+	r.must(r.direct[0].CreateBucket(t.Context(), gone, false))
+	r.must(r.direct[1].CreateBucket(t.Context(), gone, false))
+	if resp := r.raw(http.MethodPut, "/"+made, "", nil); resp.StatusCode != 200 {
+		t.Fatalf("%d %s", resp.StatusCode, resp.text)
+	}
+	if resp := r.raw(http.MethodDelete, "/"+gone, "", nil); resp.StatusCode != 204 {
+		t.Fatalf("%d %s", resp.StatusCode, resp.text)
+	}
+	r.settled()
+	check := func(phase string) {
+		t.Helper()
+		resp := r.raw(http.MethodGet, "/", "", nil)
+		for bucket, want := range map[string]int{keeps: 1, made: 1, gone: 0, keeps + "-eu": 0} {
+			if got := strings.Count(resp.text, "<Name>"+bucket+"</Name>"); got != want {
+				t.Errorf("%s: %s is listed %d times", phase, bucket, got)
+			}
+		}
+		if !strings.HasSuffix(resp.text, "</ListAllMyBucketsResult>") || strings.Count(resp.text, "<Buckets>") != 1 {
+			t.Errorf("%s: %s", phase, resp.text)
+		}
+	}
+	check("Copying")
+	r.route(ledger.Source, ledger.Preparing)
+	check("Preparing")
+	r.route(ledger.Target, ledger.Switched)
+	check("SwitchStarted")
+}
+
+// Buckets outside of the migration are the source's for ever; the target's own are nobody's business.
+func TestListBucketsOfAPartialMigration(t *testing.T) {
+	mine := ""
+	r := newRig(t, rigOptions{config: func(c *Config) { c.Buckets = func(b string) bool { return b == mine } }})
+	mine = r.bucket
+	outside, foreign := r.bucket+"-outside", r.bucket+"-foreign"
+	r.must(r.direct[0].CreateBucket(t.Context(), outside, false))
+	r.must(r.direct[1].CreateBucket(t.Context(), foreign, false))
+	t.Cleanup(func() {
+		_ = s3test.RemoveBucket(context.Background(), r.direct[0], outside)
+		_ = s3test.RemoveBucket(context.Background(), r.direct[1], foreign)
+	})
+	check := func(phase string) {
+		t.Helper()
+		resp := r.raw(http.MethodGet, "/", "", nil)
+		for bucket, want := range map[string]int{mine: 1, outside: 1, foreign: 0} {
+			if got := strings.Count(resp.text, "<Name>"+bucket+"</Name>"); got != want {
+				t.Errorf("%s: %s is listed %d times", phase, bucket, got)
+			}
+		}
+	}
+	check("Copying")
+	r.route(ledger.Source, ledger.Preparing)
+	check("Preparing")
+	r.route(ledger.Target, ledger.Switched)
+	check("SwitchStarted")
+	r.route(ledger.Target, ledger.Steady)
+	check("SwitchDone")
 }

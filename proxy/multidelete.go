@@ -292,5 +292,8 @@ func plainBody(h http.Header, body []byte) http.Header {
 
 // framed reports whether the client's body is in chunks.
 func (q *request) framed() bool {
-	return len(q.r.Header["X-Amz-Decoded-Content-Length"]) > 0 || q.identity != nil && q.identity.Payload.Framed()
+	if q.identity != nil {
+		return q.identity.Payload.Framed()
+	}
+	return strings.HasPrefix(q.r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-")
 }

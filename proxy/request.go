@@ -105,6 +105,10 @@ func (q *request) handle() error {
 
 func (q *request) dispatch() error {
 	switch q.in.Operation {
+	case s3.ListBuckets:
+		return q.listBuckets()
+	case s3.DeleteBucket:
+		return q.deleteBucket()
 	case s3.DeleteObjects:
 		return q.deleteObjects()
 	case s3.CreateMultipartUpload:
@@ -144,7 +148,7 @@ func (q *request) openBody() error {
 		if q.r.Header.Get("Expect") != "" {
 			q.w.ResponseWriter.WriteHeader(http.StatusContinue)
 		}
-		if q.identity == nil || !q.identity.Payload.Framed() {
+		if !q.framed() {
 			if q.r.Method == http.MethodPut || q.r.Method == http.MethodPost {
 				q.body = &payload{rc: http.NoBody}
 				q.body.finished.Store(true)

@@ -475,3 +475,43 @@ func TestBucketConfigurationIsRecorded(t *testing.T) {
 		t.Errorf("newest on %q", got)
 	}
 }
+
+// A bucket is empty when its objects are, wherever their newest version is.
+func TestDeletedBucketIsEmptyOnBothStores(t *testing.T) {
+	for name, tt := range map[string]struct {
+		deleted bool
+		want    int
+	}{"an object is newest on the old store": {false, 409}, "a delete is newest on the old store": {true, 204}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			if tt.deleted {
+				r.put(r.client, "k", "v")
+				r.settled()
+				r.sync()
+				r.del(r.client, "k")
+			} else {
+				r.put(r.client, "k", "v")
+			}
+			r.settled()
+			r.route(ledger.Source, ledger.Preparing)
+			r.route(ledger.Target, ledger.Switched)
+			answered := make(chan *rawResponse, 1)
+			go func() { answered <- r.raw(http.MethodDelete, "/"+r.bucket, "", nil) }()
+			r.eventually("an object is asked for", func() bool { return r.open() })
+			select {
+			case resp := <-answered:
+				t.Fatalf("answered too early: %d %s", resp.StatusCode, resp.text)
+			case <-time.After(200 * time.Millisecond):
+			}
+			r.sync()
+			if resp := <-answered; resp.StatusCode != tt.want {
+				t.Errorf("%d %s", resp.StatusCode, resp.text)
+			}
+			if !tt.deleted {
+				if got := r.get(r.client, "k"); got != "v" {
+					t.Errorf("read %q", got)
+				}
+			}
+		})
+	}
+}

@@ -34,7 +34,7 @@ func DecodeBody(r *http.Request, identity *Identity) (body io.ReadCloser, length
 		return nil, 0, nil, err
 	}
 	if identity == nil && mode.signedChunks() {
-		return nil, 0, nil, ErrInvalidRequest.With("An anonymous request can't have a signed body")
+		return nil, 0, nil, ErrInvalidRequest.With("Anonymous requests don't support this x-amz-content-sha256 value. Please use UNSIGNED-PAYLOAD or STREAMING-UNSIGNED-PAYLOAD-TRAILER.")
 	}
 	if !mode.Framed() {
 		if mode == PayloadSigned && identity != nil && r.ContentLength == 0 &&

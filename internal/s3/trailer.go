@@ -139,11 +139,16 @@ func (c *chunkReader) readTrailer() error {
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
 			name, value, found := bytes.Cut(line, []byte(":"))
 			name, value = bytes.ToLower(bytes.TrimSpace(name)), bytes.TrimSpace(value)
+			isSigned := c.mode == PayloadChunkedTrailer
 			switch {
-			case !found, !c.mode.HasTrailer(), signature != nil:
+			case !c.mode.HasTrailer(), bytes.IndexByte(line, '\r') >= 0:
+				return errBadChunk
+			case !found, signature != nil:
 				return ErrMalformedTrailer
-			case string(name) == "x-amz-trailer-signature" && c.mode == PayloadChunkedTrailer:
+			case isSigned && string(name) == "x-amz-trailer-signature":
 				signature = bytes.Clone(value)
+			case isSigned && len(c.sums) > 0 && len(c.trailers) == len(c.sums):
+				return errBadChunk // only the signature can follow
 			default:
 				signed = append(append(append(append(signed, name...), ':'), value...), '\n')
 				if err := c.addTrailer(string(name), string(value)); err != nil {
@@ -156,7 +161,7 @@ func (c *chunkReader) readTrailer() error {
 		}
 	}
 	switch {
-	case c.mode == PayloadUnsignedTrailer && !blank:
+	case c.mode.HasTrailer() && !blank, signature != nil && len(signature) != hexHashSize:
 		return errBadChunk
 	case c.mode == PayloadChunkedTrailer && len(c.sums) > 0 && len(c.trailers) == 0:
 		return ErrMalformedTrailer

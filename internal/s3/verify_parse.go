@@ -193,6 +193,9 @@ func parseAuthQuery(r *http.Request, query []param) (*auth, error) {
 		values[name] = value
 	}
 	if values["X-Amz-Algorithm"] != algorithm {
+		if values["X-Amz-Algorithm"] == "AWS4-ECDSA-P256-SHA256" {
+			return nil, a.malformed(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"`)
+		}
 		return nil, a.malformed(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256"`)
 	}
 	if err := a.parseCredential(values["X-Amz-Credential"]); err != nil {

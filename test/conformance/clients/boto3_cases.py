@@ -317,7 +317,13 @@ def empty(name):
         pass
     for o in s3.list_objects_v2(Bucket=name).get("Contents", []):
         s3.delete_object(Bucket=name, Key=o["Key"])
-    s3.delete_bucket(Bucket=name)
+    try:
+        s3.delete_bucket(Bucket=name)
+    except ClientError as e:
+        left = [o["Key"] for o in s3.list_objects_v2(Bucket=name).get("Contents", [])]
+        page = s3.list_object_versions(Bucket=name)
+        versions = [(v["Key"], v["VersionId"]) for v in page.get("Versions", []) + page.get("DeleteMarkers", [])]
+        raise AssertionError(f"{e}; left: {left} {versions}") from e
 
 
 def case_99_remove_bucket():

@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+)
+
+// deleteBucket deletes a bucket if it is empty, which main alone can't tell while
+// objects may be newest on the other store: they are synced first.
+func (q *request) deleteBucket() error {
+	ctx := q.r.Context()
+	for began := time.Now(); ; {
+		keys, main, err := q.newerElsewhere(ctx)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			return q.write(ledger.BeginOptions{InSync: true})
+		}
+		if time.Since(began) > q.p.cfg.MaxInFlight {
+			return s3.ErrSlowDown
+		}
+		// Begin puts objects that are not in sync at the head of the queue.
+		for _, key := range keys {
+			intents, err := q.p.tryBegin(ctx, q.in.Bucket, []string{key}, ledger.BeginOptions{Store: &main, InSync: true})
+			if err == nil {
+				q.p.settler.settle(abort, intents)
+			}
+		}
+		q.p.metrics.wait("sync")
+		if err := pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// newerElsewhere returns some keys of the bucket that are newest on the store
+// that is not main.
+func (q *request) newerElsewhere(ctx context.Context) (keys []string, main ledger.Store, err error) {
+	r, err := q.p.obeyed(ctx)
+	if err != nil || r.State == ledger.Steady {
+		return nil, r.Main, err
+	}
+	loc, err := q.bucketLocation(ctx)
+	if err != nil {
+		return nil, main, err
+	}
+	main = loc.Route.Main
+	unsure := loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched
+	for after := ""; ; {
+		horizon := ""
+		if unsure {
+			if horizon, err = q.compareRange(ctx, "", after); err != nil {
+				return nil, main, err
+			}
+		}
+		var page ledger.DirtyPage
+		err := q.p.ask(ctx, "dirty range", func(ctx context.Context) (err error) {
+			page, err = q.p.ledger.DirtyRange(ctx, main, q.in.Bucket, "", after, pageLimit)
+			return err
+		})
+		if err != nil {
+			return nil, main, err
+		}
+		page = page.Cut(horizon)
+		for _, key := range page.Keys {
+			if key != "" && len(keys) < 100 { // "" is the bucket itself
+				keys = append(keys, key)
+			}
+		}
+		if after = page.Horizon; len(keys) > 0 || after == "" {
+			return keys, main, nil
+		}
+	}
+}
