@@ -61,7 +61,7 @@ func (q *request) decide(ctx context.Context, o ledger.Object, loc ledger.Locati
 		q.p.log.Info("the stores can't be compared, so the read is refused", "bucket", o.Bucket, "key", o.Key, "error", err.Error())
 		return 0, false, s3.ErrSlowDown.With("The newest version is not known just now. Please try again.")
 	}
-	newest, differ := ledger.Newest(loc.Route, loc.Since+time.Since(asked), seen)
+	newest, differ := loc.Newest(loc.Since+time.Since(asked), seen)
 	if !differ {
 		return loc.Route.Main, false, nil
 	}

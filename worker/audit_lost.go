@@ -70,7 +70,7 @@ func (j *judging) decide(ctx context.Context, it ledger.Suspect, loc ledger.Loca
 			return
 		}
 	}
-	newest, differ := ledger.Newest(loc.Route, loc.Since+time.Since(asked), seen)
+	newest, differ := loc.Newest(loc.Since+time.Since(asked), seen)
 	tried := j.tries(it)
 	if differ && tried > 0 {
 		// What was copied since may have another ETag, as in parts it may.

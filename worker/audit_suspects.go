@@ -63,7 +63,10 @@ type judging struct {
 func (w *Worker) auditSuspects(take, work context.Context, session string, r ledger.Route, s ledger.Suspects) error {
 	j := &judging{Worker: w, session: session, main: r.Main, s: s}
 	clean := context.WithoutCancel(work)
-	quiet, err := w.proxiesQuiet(take)
+	quiet, err := true, error(nil)
+	if r.State == ledger.Steady { // during a switch nothing is written unrecorded
+		quiet, err = w.proxiesQuiet(take)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -90,5 +91,59 @@ func TestCommitAfterALossCounts(t *testing.T) {
 	f.ok(err)
 	if loc.Loss != Healthy || loc.Store != Target {
 		t.Errorf("%+v", loc)
+	}
+}
+
+// A record from before the loss is not copied by anybody: who waited for that
+// would wait for ever.
+func TestConditionalWriteDoesNotWaitForARecordFromBeforeALoss(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{}))) // on the source, and not copied
+	f.route(switched)
+	f.declareLost(f.now)
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true}); !errors.Is(err, ErrUnknown) {
+		t.Fatalf("not asked for a look at the stores: %v", err)
+	}
+	in, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true, Compared: true})
+	f.ok(err)
+	f.ok(f.Commit(f.ctx, in))
+	if got := f.newest(object); got != Target {
+		t.Errorf("newest on %s", got)
+	}
+}
+
+// What is left of the ledger tells a delete on main from an object that was never
+// copied there.
+func TestDeleteThatTheLedgerStillKnowsOfIsNotUndoneByALoss(t *testing.T) {
+	old := [2]Seen{Source: {Found: true, ETag: "x", Age: time.Minute}}
+	for name, c := range map[string]struct {
+		lose func(*fixture)
+		want Store
+	}{
+		"what came last is lost": {func(f *fixture) {
+			f.ok(f.Suspect(f.ctx))
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, false))
+			all[0].State = Replaying
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+		}, Target},
+		"it came back from before": {func(f *fixture) { f.declareLost(f.now) }, Source},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(switched)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Removes: true})))
+			c.lose(f)
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			if loc.Loss != Lost {
+				t.Fatalf("%+v", loc)
+			}
+			if got, differ := loc.Newest(loc.Since, old); got != c.want || !differ {
+				t.Errorf("newest on %s, want %s", got, c.want)
+			}
+		})
 	}
 }

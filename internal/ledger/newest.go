@@ -33,15 +33,16 @@ const (
 // since is the newest; else it is what the old main holds, which took them all
 // before. Where main has nothing, its clients have deleted it since, unless the
 // old main's is so young that it may not have been copied: an acknowledged write
-// that is lost is worse than a delete that is.
-func Newest(r Route, since time.Duration, seen [2]Seen) (Store, bool) {
+// that is lost is worse than a delete that is; or the ledger still knows of it (Hint).
+func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
+	r := l.Route
 	main, old := seen[r.Main], seen[r.Main.Other()]
 	switch {
 	case main.Same(old):
 		return r.Main, false
 	case main.Found && main.Age <= since+ageSlack:
 		return r.Main, true
-	case !main.Found && old.Age > since+backlog:
+	case !main.Found && (old.Age > since+backlog || l.Hint):
 		return r.Main, true
 	case r.Uploads == r.Main && main.Found && (!old.Found || main.Age < old.Age):
 		// The switch was turned back half-way: each has taken writes that the

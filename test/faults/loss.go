@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
-	"github.com/crossfade-io/crossfade/internal/ledger"
 )
 
 // losses are the ways in which Redis loses what the ledger holds. They are not
@@ -86,11 +85,6 @@ func (w *world) lose(ctx context.Context, s *schedule) error {
 		}
 		w.rest(ctx, 20*time.Millisecond)
 	}
-	// Once everybody has told what it knew, processes may die again.
-	if err := w.await(ctx, "everybody to tell what it knew", func() bool { return w.told(ctx) }); err != nil {
-		return err
-	}
-	s.set(middling)
 	if err := w.await(ctx, "an audit to heal that "+k.name, w.healthy); err != nil {
 		return err
 	}
@@ -103,19 +97,6 @@ func (w *world) lose(ctx context.Context, s *schedule) error {
 	w.say("%s: seen after %s (%s), healed after %s: %s", k.name, l.Seen.Round(100*time.Millisecond), l.Reason, l.Healed.Round(time.Second), l.Audit)
 	w.lost = append(w.lost, l)
 	return w.redis.keep()
-}
-
-// told tells whether nobody owes anything after a loss.
-func (w *world) told(ctx context.Context) bool {
-	c, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	all, err := w.ledger().Losses(c)
-	for _, x := range all {
-		if x.State != ledger.Lost {
-			return false
-		}
-	}
-	return err == nil
 }
 
 // healthy tells whether the stores are known to be equal but for what the ledger holds.

@@ -21,11 +21,13 @@ for i = 8, #ARGV, 2 do
   -- on the other store: they would be told apart in the wrong order.
   if r['k' .. y] > 0 then return {'LOCKED', '0'} end
   if insync == '1' then
-    if not trusted(r) then
+    local sure = trusted(r)
+    if not sure then
       if LOSS ~= 'lost' then return {'LOCKED', '0'} end
       if ARGV[7] ~= '1' then return {'UNKNOWN'} end
     end
-    if (r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then
+    -- A record from before a loss says nothing, and nobody copies the object because of it.
+    if (sure and r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then
       enqueue(r, 0)
       return {'DIRTY'}
     end
