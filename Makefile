@@ -39,7 +39,7 @@ faults-short: ## the same, a switch and a switch back only
 	hack/faults.sh --time 40s --storm 15s --quick --seed $${FAULTS_SEED:-0}
 
 .PHONY: sim
-sim: ## the protocol under a simulated world, 3 minutes; SEED=N replays one history
+sim: ## the protocol under a simulated world, 3 minutes; SEED=N (AIM=N) replays one history
 	hack/sim.sh run
 
 .PHONY: sim-campaign
