@@ -131,6 +131,7 @@ var failedOnce = []struct {
 }{
 	{7, unanswered},  // a write to many keys left an intent open
 	{8, losses},      // a proxy was registered as somebody else's remains
+	{311, losses},    // proxies that lived were fenced
 	{25, losses},     // a record that only some had told of was believed
 	{2051, anything}, // an upload was looked for by an older route
 	{2058, anything}, // after a loss no bucket was known
