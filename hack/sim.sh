@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # sim.sh run | campaign | teeth: plays the simulation of docs/sim.md, one process a core.
 #   SEED=N   play this history only, and print what happens in it
+#   AIM=N    what the histories aim at, see test/simulation/rough_test.go
 #   FIRST=N  the first seed (campaign: a new one each time)
 #   FOR=3m   how long; teeth: how long to look for each broken rule
 set -euo pipefail
@@ -11,7 +12,7 @@ unset AWS_CA_BUNDLE # it makes the AWS SDK refuse a client with a transport of i
 mkdir -p "$BIN"
 go test -c -o "$BIN/simulation.test" ./test/simulation
 cd test/simulation
-histories=("$BIN/simulation.test" -test.timeout=0 -test.run=TestHistories)
+histories=("$BIN/simulation.test" -test.timeout=0 -test.run='^TestHistories$' ${AIM:+-aim="$AIM"})
 jobs=$(nproc)
 
 each() { # FIRST SEED, FLAGS ...: on every core
@@ -31,6 +32,6 @@ case ${1:-run} in
     each "${FIRST:-1}" -for="${FOR:-3m}"
     ;;
   campaign) each "${FIRST:-$(date +%s)000}" -for="${FOR:-100000h}" -go-on ;;
-  teeth) exec "$BIN/simulation.test" -test.timeout=0 -test.run=TestTeeth -teeth-for="${FOR:-3m}" -first="${FIRST:-1}" ;;
+  teeth) exec "$BIN/simulation.test" -test.timeout=0 -test.run='^TestTeeth$' -teeth-for="${FOR:-3m}" -first="${FIRST:-1}" ;;
   *) die "usage: sim.sh run | campaign | teeth" ;;
 esac

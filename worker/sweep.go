@@ -2,7 +2,10 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
 )
 
 const (
@@ -14,9 +17,10 @@ const (
 // sweepLoop settles what others left open: intents in doubt, and sessions that
 // fell silent. One worker at a time does it.
 func (w *Worker) sweepLoop(take, work context.Context) {
+	watched := silences{}
 	for take.Err() == nil {
 		if id, ok := w.elected(work, sweepLease, 5*sweepEvery); ok {
-			if err := w.sweep(work, id); err != nil {
+			if err := w.sweep(work, id, watched); err != nil {
 				w.log.V(1).Info("sweep failed", "error", err.Error())
 			}
 		}
@@ -34,7 +38,32 @@ func (w *Worker) elected(ctx context.Context, name string, ttl time.Duration) (s
 	return id, ok && err == nil
 }
 
-func (w *Worker) sweep(ctx context.Context, self string) error {
+// silences are the last heartbeats of sessions, and since when there was no other.
+type silences map[string]silence
+
+type silence struct{ seen, since time.Time }
+
+// dead returns the sessions that were fenced, or that were silent for a time under
+// our own eyes. What Redis says of the time before is no proof: it may have been
+// away, or have come back with older data.
+func (watched silences) dead(all []ledger.Session, after time.Duration) []ledger.Session {
+	now := time.Now()
+	var out []ledger.Session
+	known := map[string]bool{}
+	for _, s := range all {
+		known[s.ID] = true
+		if was, ok := watched[s.ID]; !ok || !was.seen.Equal(s.Seen) {
+			watched[s.ID] = silence{s.Seen, now}
+		}
+		if s.Fenced || s.Silent > after && now.Sub(watched[s.ID].since) >= after {
+			out = append(out, s)
+		}
+	}
+	maps.DeleteFunc(watched, func(id string, _ silence) bool { return !known[id] })
+	return out
+}
+
+func (w *Worker) sweep(ctx context.Context, self string, watched silences) error {
 	if _, err := w.led.SettleDoubts(ctx, doubtsMost); err != nil {
 		return err
 	}
@@ -43,11 +72,11 @@ func (w *Worker) sweep(ctx context.Context, self string) error {
 	} else if n > 0 {
 		w.log.Info("found what sessions had left that nobody knows any more", "sessions", n)
 	}
-	dead, err := w.led.DeadSessions(ctx, w.cfg.DeadAfter)
+	all, err := w.led.Sessions(ctx)
 	if err != nil {
 		return err
 	}
-	for _, s := range dead {
+	for _, s := range watched.dead(all, w.cfg.DeadAfter) {
 		if s.ID == self {
 			continue
 		}

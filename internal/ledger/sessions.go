@@ -28,6 +28,8 @@ type Session struct {
 	// Unrecorded counts writes that it forwarded and has not recorded yet.
 	Unrecorded int64
 	Started    time.Time
+	// Seen is when its last heartbeat came, by Redis' clock.
+	Seen time.Time
 	// Silent is the time since its last heartbeat, by Redis' clock.
 	Silent time.Duration
 	// Fenced says that it was declared dead.
@@ -63,7 +65,7 @@ func (l *Ledger) Sessions(ctx context.Context) ([]Session, error) {
 		h := cmds[i].Val()
 		out = append(out, Session{ID: id, Role: Role(h["role"]), Instance: h["instance"], Epoch: number(h["epoch"]),
 			Unrecorded: number(h["unrecorded"]), Started: millis(number(h["started"])),
-			Silent: now.Sub(millis(number(h["seen"]))), Fenced: h["fenced"] != "", Adopted: h["adopted"] == "1"})
+			Seen: millis(number(h["seen"])), Silent: now.Sub(millis(number(h["seen"]))), Fenced: h["fenced"] != "", Adopted: h["adopted"] == "1"})
 	}
 	return out, nil
 }

@@ -38,15 +38,17 @@ func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
 			done = x.Replayed
 		}
 		missing, ended := owing(*f, x, done)
-		wait := len(missing) > 0 || f.stats.Now.Sub(x.At) < gather
+		// Until then those that live may seem silent: Redis was away, or forgot.
+		early := f.stats.Now.Sub(x.At) < gather
+		wait := len(missing) > 0 || early
 		switch {
-		case x.State == ledger.Suspected && len(ended) > 0:
+		case x.State == ledger.Suspected && len(ended) > 0 && !early:
 			why := "Redis was restarted or replaced, and may have lost what " + ended[0] + " did, which ended: it can't be asked"
 			if err := e.unclean(ctx, f, x, why); err != nil {
 				return err
 			}
 			err = l.MoveLoss(ctx, x, ledger.Replaying, flip, false)
-		case x.State == ledger.Suspected && !wait:
+		case x.State == ledger.Suspected && !wait && len(ended) == 0:
 			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, false)
 		case x.State == ledger.Replaying:
 			// Noted before the loss can count as dealt with.

@@ -174,9 +174,7 @@ func (w *world) told() {
 		case strings.Contains(why, "Redis lost"), strings.Contains(why, "the ledger came back"), strings.Contains(why, "back in time"),
 			strings.Contains(why, "Redis was restarted"):
 			// Nothing may come of it while those live that wrote of late.
-			if w.mayForget() {
-				w.result.told = append(w.result.told, why)
-			}
+			w.lossy = w.lossy || w.mayForget()
 		default:
 			w.result.told = append(w.result.told, why)
 		}

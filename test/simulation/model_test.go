@@ -112,12 +112,27 @@ func (w *world) check() {
 			w.history[i].Return = end
 		}
 	}
+	if w.lossy {
+		w.dropDeleted()
+		w.result.faults["lossy"]++
+	}
 	m := w.model()
 	if got := porcupine.CheckOperationsTimeout(m, w.history, 20*time.Second); got == porcupine.Illegal && len(w.result.told) == 0 {
 		w.problem("not linearizable: %s", w.culprit(m))
 	} else if got == porcupine.Unknown {
 		w.result.faults["unchecked"]++
 	}
+}
+
+// dropDeleted leaves out the keys that a client deleted: a delete that nobody knows
+// of any more may be undone, see docs/protocol.md.
+func (w *world) dropDeleted() {
+	deleted := map[string]bool{}
+	for _, o := range w.history {
+		in := o.Input.(input)
+		deleted[in.key] = deleted[in.key] || in.kind == "write" && in.value == ""
+	}
+	w.history = slices.DeleteFunc(w.history, func(o porcupine.Operation) bool { return deleted[o.Input.(input).key] })
 }
 
 // seenFrom returns what the copy may have written, as far as anybody saw it: what

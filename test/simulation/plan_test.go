@@ -31,6 +31,7 @@ type plan struct {
 	lateWrites, lateCopies float64 // shares of final requests that take very long, one way or the other
 	lateFrom               time.Duration
 	lateAborts             bool // what is not sent fails late
+	noDeletes              bool
 	uploads                bool // clients do little but multipart uploads, begun before a switch
 }
 
@@ -101,6 +102,15 @@ func newPlan(seed uint64, at aim) *plan {
 	}
 	for c := range 3 + r.IntN(4) {
 		p.clients = append(p.clients, drawOps(r, c, length, hot, p.uploads, p.switches))
+	}
+	if p.noDeletes {
+		for _, ops := range p.clients {
+			for i := range ops {
+				if strings.HasPrefix(ops[i].kind, "delete") {
+					ops[i].kind = "put"
+				}
+			}
+		}
 	}
 	if !p.conditional {
 		for _, ops := range p.clients {

@@ -70,7 +70,13 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 	case losses: // Redis loses data just then
 		p.audit = true
 		p.slowCopies = []float64{0, .4}[r.IntN(2)]
-		p.drawLoss(r, fmt.Sprint([]string{"Preparing", "Switched", "Switched", "Steady"}[r.IntN(4)], "#", 1+r.IntN(2)), between(r, 0, 4*time.Second))
+		on := fmt.Sprint([]string{"Preparing", "Switched", "Switched", "Steady"}[r.IntN(4)], "#", 1+r.IntN(2))
+		p.drawLoss(r, on, between(r, 0, 4*time.Second))
+		if chance(r, .4) { // and with a process what it had told
+			f := p.faults[len(p.faults)-1]
+			p.faults = append(p.faults, fault{id: "dies", on: on, at: f.at + f.span*time.Duration(r.IntN(100))/100, span: time.Second, kind: "crashProxy", who: r.IntN(3)})
+			p.noDeletes = chance(r, .7)
+		}
 	case lateUploads:
 		p.uploads, p.lateWrites, p.slowCopies = true, .5, .4
 	case sleepers:

@@ -181,11 +181,8 @@ var teeth = []*tooth{
 
 // After a loss of the ledger's data.
 var lossTeeth = []*tooth{
-	{rule: "an audit after a loss", answer: func(p *process, _ context.Context, name string, args []any, answer any) any {
-		if p.is("manager") && name == "hgetall" && strings.HasSuffix(text(args[1]), "}:unclean") {
-			return []any{}
-		}
-		return answer
+	{rule: "an audit after a loss", edits: []edit{ // it is over when it begins
+		{"for i = 9, #ARGV do addtask", "for i = 9, 8 do addtask"}, {"if #ARGV < 9 then", "if true then"},
 	}},
 	{rule: "each call looks for what its session was told", edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
 	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and math.max(r.s, r.t) >= BASE", "return true"}}},

@@ -33,6 +33,7 @@ type world struct {
 	redisLost bool            // Redis answers with errors
 	forgot    map[string]bool // scripts that Redis knew before it was restarted
 	losses    []*loss
+	lossy     bool                     // a loss took what only a process knew that has ended
 	moments   map[string]chan struct{} // closed when the route has got there
 	over      chan struct{}            // closed when the clients are done
 	leases    map[string]time.Time
