@@ -42,6 +42,7 @@ const auditRetry = time.Minute
 // audit takes the result of an audit over from the ledger, and begins one that is due.
 func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 	st := &out.State.Audit
+	before := *st
 	a, known, err := e.Ledger.Audit(ctx)
 	if err != nil {
 		return err
@@ -57,6 +58,7 @@ func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 		st.Percent = auditPercent(a, f.buckets)
 		if a.Result != ledger.AuditRunning {
 			if err := e.auditDone(ctx, f, out); err != nil {
+				*st = before // its conclusions are still to be drawn
 				return err
 			}
 		}
@@ -93,7 +95,10 @@ func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 	}
 	st.Audit, st.Percent = a, 0
 	if a.Result != ledger.AuditRunning {
-		return e.auditDone(ctx, f, out) // there was nothing to compare
+		if err := e.auditDone(ctx, f, out); err != nil { // there was nothing to compare
+			*st = before
+			return err
+		}
 	}
 	return nil
 }

@@ -1,10 +1,14 @@
 package migration
 
 import (
+	"context"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
@@ -241,5 +245,45 @@ func TestAfterALossTheSourceIsAskedWhichBucketsToCompare(t *testing.T) {
 	w.step()
 	if a := w.out.State.Audit; !a.running() || a.Trigger != "after the switch" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// failing makes one of the next calls to Redis fail once its work is done.
+type failing struct{ calls, at int }
+
+func (f *failing) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f *failing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return f.lose(cmd, next(ctx, cmd)) }
+}
+
+func (f *failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { return f.lose(cmds[0], next(ctx, cmds)) }
+}
+
+func (f *failing) lose(cmd redis.Cmder, err error) error {
+	f.calls++
+	if f.calls != f.at {
+		return err
+	}
+	lost := &net.OpError{Op: "read", Err: context.DeadlineExceeded}
+	cmd.SetErr(lost)
+	return lost
+}
+
+func TestResultOfAnAuditIsTakenOverWhateverCallFailsMeanwhile(t *testing.T) {
+	for at, reached := 1, true; reached; at++ {
+		w := newWorld(t)
+		w.auditing()
+		w.compare(ledger.AuditCounts{})
+		f := &failing{at: at}
+		w.rdb.AddHook(f)
+		w.step()
+		reached, f.at = f.calls >= at, 0
+		w.step()
+		w.step()
+		if c := w.cond(CondAudited); c.Status == nil || !*c.Status {
+			t.Errorf("after call %d was lost: %+v", at, c)
+		}
 	}
 }
