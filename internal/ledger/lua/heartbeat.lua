@@ -17,7 +17,8 @@ if ARGV[7] == '1' then
   end
 end
 redis.call('HSET', k, 'epoch', ARGV[5], 'unrecorded', ARGV[6], 'seen', NOW)
-redis.call('SET', G .. 'tick', NOW)
+-- It never goes back but when data is lost: calls may come late, and clocks be set.
+if NOW > tonumber(redis.call('GET', G .. 'tick') or 0) then redis.call('SET', G .. 'tick', NOW) end
 local beat = redis.call('HINCRBY', k, 'beat', 1)
 local lost = beat <= tonumber(ARGV[8])
 if lost then redis.call('HSET', k, 'beat', ARGV[8] + 1); beat = ARGV[8] + 1 end
