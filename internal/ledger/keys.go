@@ -23,6 +23,7 @@ import "strconv"
 //	fail         hash    objects given up: cause                        until copied or retried
 //	u            hash    uploads on a store other than route.uploads    until done, or SwitchDone
 //	wit          hash    sequence that each session was told last       until it was buried, or left
+//	floor        hash    what a session must have been told to begin    until it was buried, or left
 //	loss         hash    a loss of data: state, id, at, base, flip      until healed
 //	vouched      hash    sessions that miss nothing; replayed: that told as loss
 //	ulost        string  the ledger lost which uploads it remembered    until Steady

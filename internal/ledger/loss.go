@@ -167,5 +167,9 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 		}
 		calls = append(calls, l.call(replayedScript, l.shard(x.Shard), args...))
 	}
-	return n, flush()
+	vs, errs := l.runAll(ctx, calls)
+	for i, v := range vs {
+		l.told.note(losses[i].Shard, session, integer(v))
+	}
+	return n, errors.Join(errs...)
 }

@@ -260,3 +260,22 @@ func TestWhatIsToldAgainCountsOnceAllHaveToldIt(t *testing.T) {
 		})
 	}
 }
+
+func TestBeginFromBeforeALossComesTooLate(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+	f.ok(err)
+	late := f.callAs(beginScript, 0, p.ID(), "", "", object.Bucket, "", "", "late", object.Key)
+	f.lost(func() { f.ok(f.Commit(f.ctx, in)) })
+	f.beat(p)
+	v, err := f.run(f.ctx, late)
+	f.ok(err)
+	if a := strs(v); a[0] != "FENCED" {
+		t.Errorf("%q: its Abort may be lost", a)
+	}
+	if _, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{}); err != nil {
+		t.Error(err)
+	}
+}

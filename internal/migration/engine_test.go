@@ -216,7 +216,8 @@ func TestLifeOfAMigration(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.step()
-	w.dangling(0)
+	w.now = w.now.Add(500 * time.Millisecond)
+	w.dangling(0) // nor is one from after it was last seen
 	if err := w.e.Ledger.Abort(w.ctx, create); err != nil {
 		t.Fatal(err)
 	}

@@ -105,6 +105,10 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	if err != nil {
 		return err
 	}
+	// After the look: once no upload is left, nobody begins anything there any more.
+	if f.stats, err = e.Ledger.Stats(ctx); err != nil {
+		return err
+	}
 	w := waiting(*f, r.Epoch)
 	if f.stats.Newest[old] > 0 {
 		w = append(w, "objects whose newest version is still on the old store")
@@ -121,7 +125,7 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 		w = append(w, "multipart uploads begun before the switch")
 	}
 	w = append(w, unburied(*f)...)
-	w = append(w, unhealed(*f, st.SwitchStartedAt)...)
+	w = append(w, unhealed(*f, st.PreparingSince)...) // no audit has run since, whichever way it went
 	out.WaitingFor = w
 	if len(w) > 0 {
 		return nil
@@ -138,9 +142,13 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 }
 
 // quietSince returns since when, by the ledger's clock, no request is under way
-// on the old store; the present, if there is one or if nobody has looked before.
+// on the old store, as far as somebody has looked; the present, if there is one.
 func (e *Engine) quietSince(epoch int64, s ledger.Stats, old ledger.Store) time.Time {
-	if e.quiet.epoch != epoch || s.Intents[old] > 0 {
+	switch {
+	case s.Intents[old] > 0:
+		e.quiet.since = time.Time{}
+		return s.Now
+	case e.quiet.epoch != epoch || e.quiet.since.IsZero():
 		e.quiet.epoch, e.quiet.since = epoch, s.Now
 	}
 	return e.quiet.since

@@ -129,13 +129,17 @@ var failedOnce = []struct {
 	seed uint64
 	at   aim
 }{
-	{7, unanswered},  // a write to many keys left an intent open
-	{8, losses},      // a proxy was registered as somebody else's remains
-	{311, losses},    // proxies that lived were fenced
-	{25, losses},     // a record that only some had told of was believed
-	{2051, anything}, // an upload was looked for by an older route
-	{2058, anything}, // after a loss no bucket was known
-	{5011, anything}, // a claim came back whose session had been buried
+	{7, unanswered},   // a write to many keys left an intent open
+	{8, losses},       // a proxy was registered as somebody else's remains
+	{311, losses},     // proxies that lived were fenced
+	{502, longSleep},  // an upload was created after the last look for uploads
+	{504, wakeAndDie}, // an upload ended between a look at intents and one for uploads
+	{513, losses},     // a switch turned back after a loss waited for nobody, for ever
+	{520, anything},   // a Begin came after its Abort was lost
+	{25, losses},      // a record that only some had told of was believed
+	{2051, anything},  // an upload was looked for by an older route
+	{2058, anything},  // after a loss no bucket was known
+	{5011, anything},  // a claim came back whose session had been buried
 }
 
 func TestHistoriesThatFailedOnce(t *testing.T) {

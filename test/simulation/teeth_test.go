@@ -131,7 +131,7 @@ var teeth = []*tooth{
 	}},
 	{rule: "barrier one, proxies", at: []aim{cutOff}, answer: sessionsObey("proxy")},
 	{rule: "barrier one, workers", at: []aim{sleepers}, answer: sessionsObey("worker")},
-	{rule: "barrier two: nothing newest on the old store", answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
+	{rule: "barrier two: nothing newest on the old store", at: []aim{lateCopies, sleepers}, answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && p.is("manager") && name == "stats" {
 			list[4], list[5] = "0", "0"
 		}
@@ -161,7 +161,7 @@ var teeth = []*tooth{
 		}
 		return answer
 	}},
-	{rule: "reads look twice", answer: func(_ *process, ctx context.Context, name string, _ []any, answer any) any {
+	{rule: "reads look twice", at: []aim{lateWrites, unanswered}, answer: func(_ *process, ctx context.Context, name string, _ []any, answer any) any {
 		seen, ok := ctx.Value(lookupKey{}).(*firstLookup)
 		if !ok || name != "lookup" {
 			return answer

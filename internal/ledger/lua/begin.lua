@@ -5,6 +5,7 @@
 -- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED"}, {"UNKNOWN"}.
 local session, want, insync, bucket, removes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
+if (tonumber(TOLD) or 0) < tonumber(redis.call('HGET', P .. 'floor', session) or 0) then return {'FENCED'} end -- see replayed.lua
 if route[4] == '1' then return {'HELD'} end
 local x = want ~= '' and want or MAIN
 if x ~= MAIN and route[3] == 'Steady' then return {'MOVED'} end

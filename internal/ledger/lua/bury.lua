@@ -22,5 +22,8 @@ if ARGV[3] == '1' then
   end
 end
 local left = redis.call('HLEN', P .. 'i:' .. session) + redis.call('SCARD', P .. 'cl:' .. session)
-if ARGV[3] == '1' and left == 0 then redis.call('HDEL', P .. 'wit', session) end
+if ARGV[3] == '1' and left == 0 then
+  redis.call('HDEL', P .. 'wit', session)
+  redis.call('HDEL', P .. 'floor', session)
+end
 return left
