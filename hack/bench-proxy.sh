@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bench-proxy.sh [FLAGS]: what the proxy costs beside nginx and the store itself, on this machine; see
-# test/bench (FLAGS: go run ./test/bench --help). About 12 minutes; leave the machine alone meanwhile.
+# test/bench (FLAGS: go run ./test/bench --help). About 13 minutes; leave the machine alone meanwhile.
 #   --quick  a part, in a minute
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

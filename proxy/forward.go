@@ -79,6 +79,10 @@ func (q *request) respondBytes(resp *http.Response, body []byte) error {
 	return err
 }
 
+// hopHeaders of an answer, in canonical form, belong to its connection or are set anew.
+var hopHeaders = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te",
+	"Trailer", "Transfer-Encoding", "Upgrade", "Content-Length"}
+
 // header copies the answer's header, without what belongs to the connection.
 func (q *request) header(resp *http.Response) {
 	h := q.w.Header()
@@ -89,9 +93,11 @@ func (q *request) header(resp *http.Response) {
 		}
 		h[name] = values
 	}
-	for _, name := range append(own, "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te",
-		"Trailer", "Transfer-Encoding", "Upgrade", "Content-Length") {
+	for _, name := range own {
 		h.Del(name)
+	}
+	for _, name := range hopHeaders {
+		delete(h, name)
 	}
 	if len(h["Content-Type"]) == 0 {
 		h["Content-Type"] = nil // keeps net/http from making one up

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -483,5 +484,13 @@ func TestPresignedPost(t *testing.T) {
 	resp := send(http.MethodPost, "uploadId="+id, "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag></Part></CompleteMultipartUpload>")
 	if got := r.get(r.client, "k"); resp.StatusCode != 200 || got != "hello" {
 		t.Errorf("%d %s; read %q", resp.StatusCode, resp.text, got)
+	}
+}
+
+func TestDroppedHeadersAreCanonical(t *testing.T) {
+	for _, name := range append(slices.Clone(dropped), hopHeaders...) {
+		if c := http.CanonicalHeaderKey(name); c != name {
+			t.Errorf("%s would be passed on as %s", name, c)
+		}
 	}
 }

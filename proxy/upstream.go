@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -46,7 +47,7 @@ func newUpstream(s Store) (*upstream, error) {
 	return u, nil
 }
 
-// dropped are the client's headers that must not reach the store: those of the
+// dropped are the client's headers, in canonical form, that must not reach the store: those of the
 // connection, and those that make net/http send a write twice.
 var dropped = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
@@ -99,7 +100,14 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 		invited = &invitation{}
 		traced = invited.watch(ctx)
 	}
-	out := q.r.Clone(traced)
+	// Header values are replaced, never changed, so they need no copies.
+	out := q.r.WithContext(traced)
+	out.Header = maps.Clone(q.r.Header)
+	if out.Header == nil {
+		out.Header = http.Header{}
+	}
+	target := *q.r.URL
+	out.URL = &target
 	out.RequestURI, out.Body, out.GetBody, out.ContentLength = "", http.NoBody, nil, 0
 	out.TransferEncoding, out.Trailer, out.Close = nil, nil, false
 	if c.method != "" {
@@ -116,7 +124,7 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 		}
 	}
 	for _, name := range dropped {
-		out.Header.Del(name)
+		delete(out.Header, name)
 	}
 	for _, name := range connectionHeaders(q.r.Header) {
 		out.Header.Del(name)

@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "cases to run, with commas, each a part of a case's name; left out: all")
 	flag.StringVar(&o.contenders, "contenders", "", "contenders to run, with commas; left out: all")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each case; medians are reported")
-	flag.DurationVar(&o.time, "time", time.Second, "measured time of each case, contender and round")
+	flag.DurationVar(&o.time, "time", 800*time.Millisecond, "measured time of each case, contender and round")
 	flag.BoolVar(&o.signed, "signed-payload", false, "sign each body's hash, not UNSIGNED-PAYLOAD")
 	flag.StringVar(&o.profile, "profile", "", "directory for a CPU profile of each proxy in each case; left out: none")
 	flag.StringVar(&o.out, "out", "", "page whose tables between <!-- bench-proxy --> marks are replaced; left out: none")

@@ -19,10 +19,11 @@ type counters struct {
 	allocs, heap   float64       // objects and bytes
 	asked          float64       // ledger calls that a request waited for
 	scripts, trips float64       // Redis: scripts run, reads from a socket
+	busy           time.Duration // Redis: in scripts
 }
 
 func (c counters) less(d counters) counters {
-	return counters{c.cpu - d.cpu, c.allocs - d.allocs, c.heap - d.heap, c.asked - d.asked, c.scripts - d.scripts, c.trips - d.trips}
+	return counters{c.cpu - d.cpu, c.allocs - d.allocs, c.heap - d.heap, c.asked - d.asked, c.scripts - d.scripts, c.trips - d.trips, c.busy - d.busy}
 }
 
 // count reads all counters of a contender.
@@ -85,8 +86,9 @@ func (c *counters) readRedis(ctx context.Context, g *rig) error {
 		case "total_reads_processed":
 			c.trips, err = strconv.ParseFloat(value, 64)
 		case "cmdstat_evalsha":
-			calls, _, _ := strings.Cut(strings.TrimPrefix(value, "calls="), ",")
-			c.scripts, err = strconv.ParseFloat(calls, 64)
+			var busy int64
+			_, err = fmt.Sscanf(value, "calls=%g,usec=%d", &c.scripts, &busy)
+			c.busy = time.Duration(busy) * time.Microsecond
 		}
 		if err != nil {
 			return err

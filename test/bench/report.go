@@ -92,12 +92,13 @@ func (r *results) markdown() string {
 		}
 		return s
 	})
-	b.WriteString("\nRedis, a request: calls that it waits for; scripts run in all; round trips in all (concurrent commits share one).\n\n")
+	b.WriteString("\nRedis, a request: calls that it waits for; scripts run in all; round trips in all (concurrent commits share one); Redis' time in scripts.\n\n")
 	r.table(&b, "load", r.crossfade(), false, func(k kase, c string) string {
 		f := func(get func(counters) float64) float64 {
 			return max(0, median(r, k, c, func(s sample) float64 { return get(s.cost) }))
 		}
-		return fmt.Sprintf("%.2f; %.2f; %.2f", f(func(c counters) float64 { return c.asked }), f(func(c counters) float64 { return c.scripts }), f(func(c counters) float64 { return c.trips }))
+		return fmt.Sprintf("%.2f; %.2f; %.2f; %.0f µs", f(func(c counters) float64 { return c.asked }), f(func(c counters) float64 { return c.scripts }), f(func(c counters) float64 { return c.trips }),
+			f(func(c counters) float64 { return float64(c.busy.Nanoseconds()) / 1e3 }))
 	})
 	b.WriteString("\nOpen loop, at moderate load: p50 / p99 in ms; below a proxy's what it adds to nginx'.\n\n")
 	r.table(&b, "load", r.contenders, true, func(k kase, c string) string {

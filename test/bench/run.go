@@ -153,7 +153,8 @@ func (g *rig) measure(ctx context.Context, o options, k kase, c *contender, ws [
 	s.p50, s.p99 = l.quantile(0.5), l.quantile(0.99)
 	n, d2 := float64(l.done.Load()), after.less(before)
 	s.cost = counters{cpu: time.Duration(float64(d2.cpu) / n), allocs: d2.allocs / n, heap: d2.heap / n, asked: d2.asked / n,
-		scripts: (d2.scripts - g.idle.scripts*took) / n, trips: (d2.trips - g.idle.trips*took) / n}
+		scripts: (d2.scripts - g.idle.scripts*took) / n, trips: (d2.trips - g.idle.trips*took) / n,
+		busy: time.Duration(float64(d2.busy) / n)}
 	if c.process != nil {
 		s.peak = peakOf(c.process)
 	}
