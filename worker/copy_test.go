@@ -190,7 +190,7 @@ func TestBatchLeavesDirtyObjectsToTheirEvents(t *testing.T) {
 	l.bucket(ledger.Target, b)
 	l.seed(ledger.Source, b, "clean", []byte("clean"))
 	// A client is still writing: the copy must wait for its end.
-	in, err := l.led.Begin(t.Context(), "proxy-test", ledger.Object{Bucket: b, Key: "busy"}, ledger.BeginOptions{})
+	in, err := l.led.Begin(t.Context(), l.client(), ledger.Object{Bucket: b, Key: "busy"}, ledger.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,9 @@ var versitygwCan = s3.Capabilities{
 
 // lab is a ledger and two stores, with clients that follow the protocol.
 type lab struct {
+	joinClient sync.Once
+	proxy      *ledger.Member
+
 	t      *testing.T
 	redis  string // its address
 	led    *ledger.Ledger
@@ -168,7 +171,7 @@ func (l *lab) change(bucket, key string, do func(c *s3.Client) error) {
 	var in ledger.Intent
 	waitFor(l.t, func() bool {
 		var err error
-		in, err = l.led.Begin(l.t.Context(), "proxy-test", ledger.Object{Bucket: bucket, Key: key}, ledger.BeginOptions{})
+		in, err = l.led.Begin(l.t.Context(), l.client(), ledger.Object{Bucket: bucket, Key: key}, ledger.BeginOptions{})
 		return err == nil
 	})
 	if err := do(l.stores[in.Store]); err != nil {
@@ -197,6 +200,18 @@ func (l *lab) delete(bucket, key string) {
 		_, err := c.S3.DeleteObject(l.t.Context(), &awss3.DeleteObjectInput{Bucket: &bucket, Key: &key})
 		return err
 	})
+}
+
+// client is the session of a proxy that lives: what shards know of others is buried.
+func (l *lab) client() string {
+	l.joinClient.Do(func() {
+		l.proxy = l.led.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "proxy-test"})
+		if _, err := l.proxy.Beat(l.t.Context()); err != nil {
+			l.t.Error(err)
+		}
+		go func() { _ = l.proxy.Run(l.t.Context()) }()
+	})
+	return l.proxy.ID()
 }
 
 func (l *lab) copyAll(buckets ...string) {
