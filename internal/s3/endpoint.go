@@ -108,7 +108,7 @@ func NewTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		DialContext:           dialer.DialContext,
+		DialContext:           patientDial(dialer),
 		Protocols:             protocols,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
