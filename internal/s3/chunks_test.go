@@ -66,7 +66,7 @@ func TestDecodeRefusesBadChunks(t *testing.T) {
 		"trailer's checksum missing":   {exampleTrailerUpload(t, replace(trailer, "x-amz-checksum-crc32c:sOO8/Q==\n\r\n", "")), ErrMalformedTrailer},
 		"trailer's checksum renamed":   {exampleTrailerUpload(t, replace(trailer, "crc32c:", "crc32:")), ErrMalformedTrailer},
 		"trailer's checksum twice":     {exampleTrailerUpload(t, replace(trailer, "x-amz-checksum-crc32c:sOO8/Q==\n", "x-amz-checksum-crc32c:sOO8/Q==\nx-amz-checksum-crc32c:sOO8/Q==\n")), ErrIncompleteBody},
-		"header after the signature":   {exampleTrailerUpload(t, trailer+"x-amz-checksum-crc32c:sOO8/Q==\r\n"), ErrMalformedTrailer},
+		"header after the signature":   {exampleTrailerUpload(t, trailer+"x-amz-checksum-crc32c:sOO8/Q==\r\n"), ErrIncompleteBody},
 		"no trailer at all":            {exampleTrailerUpload(t, trailer[:strings.Index(trailer, "x-amz-checksum")]), ErrIncompleteBody},
 		"trailer's line without colon": {exampleTrailerUpload(t, replace(trailer, "crc32c:", "crc32c ")), ErrMalformedTrailer},
 	}

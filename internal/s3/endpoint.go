@@ -1,17 +1,14 @@
 package s3
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -111,13 +108,7 @@ func NewTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if t, ok := c.(*net.TCPConn); ok {
-				return wideConn{t}, nil
-			}
-			return c, err
-		},
+		DialContext:           patientDial(dialer),
 		Protocols:             protocols,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
@@ -130,18 +121,6 @@ func NewTransport() *http.Transport {
 		ReadBufferSize:         64 << 10,
 		MaxResponseHeaderBytes: 1 << 20,
 	}
-}
-
-// wideConn sends bodies in pieces larger than net/http's 32 KiB.
-type wideConn struct{ *net.TCPConn }
-
-var wideBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
-
-// ReadFrom implements [io.ReaderFrom].
-func (c wideConn) ReadFrom(r io.Reader) (int64, error) {
-	buf := wideBuffers.Get().(*[]byte)
-	defer wideBuffers.Put(buf)
-	return io.CopyBuffer(struct{ io.Writer }{c.TCPConn}, r, *buf)
 }
 
 // NewTransport is [NewTransport] with the endpoint's CABundle trusted.

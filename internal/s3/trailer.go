@@ -141,9 +141,9 @@ func (c *chunkReader) readTrailer() error {
 			name, value = bytes.ToLower(bytes.TrimSpace(name)), bytes.TrimSpace(value)
 			isSigned := c.mode == PayloadChunkedTrailer
 			switch {
-			case !c.mode.HasTrailer(), bytes.IndexByte(line, '\r') >= 0:
+			case !c.mode.HasTrailer(), bytes.IndexByte(line, '\r') >= 0, signature != nil:
 				return errBadChunk
-			case !found, signature != nil:
+			case !found:
 				return ErrMalformedTrailer
 			case isSigned && string(name) == "x-amz-trailer-signature":
 				signature = bytes.Clone(value)

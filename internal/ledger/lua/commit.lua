@@ -2,22 +2,20 @@
 -- ARGV: now, session, id, store, seq, bucket, key, newest at Begin ("1"/"").
 -- Returns {code, newest store, sequence}. Code 1: the intent was open; 0: it was
 -- committed or counted as done before; -1: it was settled as never made, or its
--- store is not the newest any more: nobody may ever see the write.
+-- store is not the newest any more, or holds what came before it: nobody may ever see the write.
 local function answer(code, r)
   witness(ARGV[2])
   return {tostring(code), r.n, redis.call('GET', P .. 'seq')}
 end
 local r, x = closed(ARGV[2], ARGV[3])
 if r then
-  wrote(r, x, tonumber(ARGV[5]))
-  return answer(1, r)
+  return answer(wrote(r, x, tonumber(ARGV[5])) and 1 or -1, r)
 end
 local gone = redis.call('SISMEMBER', P .. 'gone:' .. ARGV[2], ARGV[3]) == 1
 r = load(ARGV[6], ARGV[7])
 if LOSS ~= '' and not gone then
   -- The intent was lost, the write was not.
-  wrote(r, ARGV[4], tonumber(ARGV[5]))
-  return answer(1, r)
+  return answer(wrote(r, ARGV[4], tonumber(ARGV[5])) and 1 or -1, r)
 end
 touch(r)
 save(r)

@@ -11,7 +11,7 @@ else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt'}
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt'}
 local OTHER = {s = 't', t = 's'}
 
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
@@ -35,6 +35,7 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   d      dirty since, ms
 --   a      failed copy attempts
 --   ks, kt those of the intents that depend on what the store holds
+--   bs, bt sequence at which a write was ordered before what n holds, though it may have landed last
 local function load(bucket, key)
   local id = member(bucket, key)
   local v = redis.call('HMGET', P .. 'o:' .. id, unpack(FIELDS))
@@ -42,7 +43,7 @@ local function load(bucket, key)
     n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
     is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
     l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0),
-    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0)}
+    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0)}
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
@@ -136,7 +137,7 @@ local function save(r)
     if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
   else
     redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
-      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt)
+      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt)
     if not visible and r.c == '' then redis.call('PEXPIREAT', P .. 'o:' .. r.id, select(2, locked(r))) else redis.call('PERSIST', P .. 'o:' .. r.id) end
   end
   r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
@@ -165,19 +166,23 @@ end
 -- it overlapped the write that moved it, and is ordered before that one, or it
 -- would come back after it was overwritten.
 local function wrote(r, x, b)
+  local counts = true
   if r.n ~= x and r.w <= b then
-    r.n = x
+    -- A write that is ordered before n's, but was answered meanwhile, may have
+    -- landed on this one: then x holds what must not come back.
+    counts = r['b' .. x] <= b
+    if counts then r.n = x end
     touch(r)
-    r.w = r[x]
+    if counts then r.w = r[x] end
   else
     touch(r)
-    -- It is later than whatever may be told again of the other store.
-    if LOSS ~= '' and r.n == x then r.w = r[x] end
+    if r.n ~= x and r['i' .. x] > 0 then r['b' .. x] = next_seq() end
   end
   r.a = 0
   redis.call('HDEL', P .. 'fail', r.id)
   save(r)
   enqueue(r, NOW)
+  return counts
 end
 
 -- closed takes an intent out of the ledger and of its object's record, which it

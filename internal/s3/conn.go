@@ -1,0 +1,68 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// answerGrace is how long an answer that is under way may take to be read when
+// nothing more can be written.
+const answerGrace = time.Second
+
+// patientConn lets the answer of a store win that refuses a request before it has
+// read the body, and closes: net/http drops the answer as soon as a write fails.
+type patientConn struct {
+	net.Conn
+	ended sync.Once
+	end   chan struct{} // closed when nothing more can be read
+}
+
+func (c *patientConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.ended.Do(func() { close(c.end) })
+	}
+	return n, err
+}
+
+func (c *patientConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		timer := time.NewTimer(answerGrace)
+		defer timer.Stop()
+		select {
+		case <-c.end:
+		case <-timer.C:
+		}
+	}
+	return n, err
+}
+
+var pieces = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+
+// ReadFrom sends bodies in pieces larger than net/http's 32 KiB.
+func (c *patientConn) ReadFrom(r io.Reader) (int64, error) {
+	buf := pieces.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer pieces.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{c}, r, *buf)
+}
+
+func (c *patientConn) Close() error {
+	c.ended.Do(func() { close(c.end) })
+	return c.Conn.Close()
+}
+
+func patientDial(dialer *net.Dialer) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &patientConn{Conn: conn, end: make(chan struct{})}, nil
+	}
+}
