@@ -334,6 +334,27 @@ func TestWriteThatOverlappedTheSwitchNeverComesBack(t *testing.T) {
 	}
 }
 
+// A write that is ordered before the one that moved the newest version may land on
+// the old store behind a later one there: that store then holds what must not come back.
+func TestWriteOnTheOldStoreDoesNotBringBackAnOlderOneThatMayHaveLandedOnIt(t *testing.T) {
+	src := Source
+	f := newFixture(t, 1)
+	f.route(steady)
+	slow := f.begin(object, BeginOptions{})
+	f.route(switched)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	upload := f.begin(object, BeginOptions{Store: &src}) // completes there, and is overwritten by the slow one
+	f.ok(f.Commit(f.ctx, slow))
+	if err := f.Commit(f.ctx, upload); !errors.Is(err, ErrSettled) || f.newest(object) != Target {
+		t.Fatalf("the newest is on the %s: %v", f.newest(object), err)
+	}
+	// One that begins later lands on top.
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &src})))
+	if f.newest(object) != Source {
+		t.Fatal("a later upload must be the newest")
+	}
+}
+
 func TestCopyLock(t *testing.T) {
 	f := newFixture(t, 1)
 	f.route(steady)

@@ -100,8 +100,8 @@ var teeth = []*tooth{
 	{rule: "in doubt: what is not newest is copied over", at: []aim{lateBoth}, edits: []edit{
 		{"'gone:' .. session, 86400)\n    touch(r)\n", "'gone:' .. session, 86400)\n"},
 	}},
-	{rule: "in doubt: what is not newest was never made", at: []aim{lateBoth, unanswered}, edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if true then\n    wrote(r, x, b)"}}},
-	{rule: "in doubt: what is newest was made", edits: []edit{{"  if r.n == x then\n    wrote(r, x, b)", "  if r.n == x then\n    save(r)"}}},
+	{rule: "in doubt: what is not newest was never made", at: []aim{lateBoth, unanswered}, edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b)", "elseif true then\n    wrote(r, x, b)"}}},
+	{rule: "in doubt: what is newest was made", edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b)", "elseif r.n == x then\n    save(r)"}}},
 	{rule: "a claim: one copier an object", at: []aim{lateCopies}, edits: []edit{
 		{"if wanted(r) and r.c == '' then\n    r.c,", "if wanted(r) then\n    r.c,"},
 		{"if wanted(r) and r.c == '' then redis.call('ZADD'", "if wanted(r) then redis.call('ZADD'"},
@@ -119,10 +119,11 @@ var teeth = []*tooth{
 	{rule: "settle by version", edits: []edit{{"r[to] = tonumber(ARGV[7])", "r[to] = r[from]"}}},
 	{rule: "settle: not what a client has written since", at: []aim{lateCopies, sleepers}, edits: []edit{{"if mine and r.n == from and (unlocked or r['i' .. to] == 0) then", "if mine then"}}},
 	{rule: "superseded: a write that began before n moved", at: []aim{lateWrites, lateBoth}, edits: []edit{{"if r.n ~= x and r.w <= b then", "if r.n ~= x then"}}},
+	{rule: "superseded: nor a later one that it may have landed on", at: []aim{lateBoth, lateWrites}, edits: []edit{{"counts = r['b' .. x] <= b", "counts = true"}}},
 	{rule: "superseded: its client is told", at: []aim{longSleep}, edits: []edit{
 		{"if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then return answer(-1, r) end", ""},
 	}},
-	{rule: "a conditional write waits for the newest version", edits: []edit{{"if (r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then", "if false then"}}},
+	{rule: "a conditional write waits for the newest version", edits: []edit{{"if (sure and r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then", "if false then"}}},
 	{rule: "a conditional write is not overtaken", at: []aim{lateWrites}, edits: []edit{{"if r['k' .. y] > 0 then return {'LOCKED', '0'} end", ""}}},
 	{rule: "a Begin that comes after its Abort", edits: []edit{{"if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end", ""}}},
 	{rule: "the fence of a dead session", at: []aim{wakeAndDie}, edits: []edit{
@@ -182,7 +183,7 @@ var teeth = []*tooth{
 // After a loss of the ledger's data.
 var lossTeeth = []*tooth{
 	{rule: "an audit after a loss", edits: []edit{ // it is over when it begins
-		{"for i = 9, #ARGV do addtask", "for i = 9, 8 do addtask"}, {"if #ARGV < 9 then", "if true then"},
+		{"for i = 10, #ARGV do addtask", "for i = 10, 9 do addtask"}, {"if #ARGV < 10 then", "if true then"},
 	}},
 	{rule: "each call looks for what its session was told", edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
 	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and math.max(r.s, r.t) >= BASE", "return true"}}},

@@ -177,6 +177,8 @@ local function wrote(r, x, b)
   else
     touch(r)
     if r.n ~= x and r['i' .. x] > 0 then r['b' .. x] = next_seq() end
+    -- It is later than whatever may be told again of the other store.
+    if LOSS ~= '' and r.n == x then r.w = r[x] end
   end
   r.a = 0
   redis.call('HDEL', P .. 'fail', r.id)
