@@ -355,6 +355,22 @@ func TestWriteOnTheOldStoreDoesNotBringBackAnOlderOneThatMayHaveLandedOnIt(t *te
 	}
 }
 
+func TestObjectIsNotClaimedWhileAClientWritesTheFollower(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.route(switched)
+	in := f.begin(object, BeginOptions{})
+	f.now = f.now.Add(time.Second)
+	if cs, err := f.ClaimEvents(f.ctx, "w1", 1); len(cs) != 0 || err != nil {
+		t.Fatalf("a copy that can't get its lock was claimed: %v, %v", cs, err)
+	}
+	f.ok(f.Commit(f.ctx, in))
+	if c := f.claim(); c.From != Target {
+		t.Errorf("the copy goes from the %s", c.From)
+	}
+}
+
 func TestCopyLock(t *testing.T) {
 	f := newFixture(t, 1)
 	f.route(steady)

@@ -14,6 +14,9 @@ for _, id in ipairs(due) do
   if not trusted(r) then
     -- To copy it the wrong way would be worse than to wait until somebody knows.
     redis.call('ZADD', P .. 'q', NOW + 5000, id)
+  elseif wanted(r) and r.c == '' and r['i' .. OTHER[r.n]] > 0 then
+    -- A client is writing the follower: a copy would be refused its lock. The commit queues it.
+    redis.call('ZADD', P .. 'q', NOW + 100, id)
   elseif wanted(r) and r.c == '' then
     r.c, r.ct = session, tostring(next_seq())
     redis.call('SADD', P .. 'cl:' .. session, r.id)
