@@ -127,19 +127,18 @@ func TestReadsAfterALossInTheMiddleOfASwitchFindTheNewestStore(t *testing.T) {
 			tc.lost(r)
 			last := *r.proxy.route.Load()
 			restore()
-			// Until the route is back nothing is answered; the engine brings it back.
-			go func() {
-				time.Sleep(50 * time.Millisecond)
-				if got, err := r.ledger.Furthest(t.Context()); err == nil && got.Epoch < last.Epoch {
-					last.Epoch++
-					_ = r.ledger.MarkLost(t.Context(), time.Now())
-					_ = r.ledger.SetRoute(t.Context(), last)
-				}
-			}()
-			if got := r.get(r.client, "k"); got != tc.want {
-				t.Errorf("read %q while the loss is dealt with", got)
+			// Until the route is back, and everybody has told what they know, nothing is answered.
+			answer := make(chan string, 1)
+			go func() { answer <- r.get(r.client, "k") }()
+			if got, err := r.ledger.Furthest(t.Context()); err == nil && got.Epoch < last.Epoch {
+				last.Epoch++
+				r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+				r.must(r.ledger.SetRoute(t.Context(), last))
 			}
 			r.moveLoss(ledger.Lost)
+			if got := <-answer; got != tc.want {
+				t.Errorf("read %q while the loss is dealt with", got)
+			}
 			if got := r.get(r.client, "k"); got != tc.want {
 				t.Errorf("read %q after it", got)
 			}

@@ -124,11 +124,11 @@ func (w *world) lose(f fault) {
 
 // heard notes who was told of something that is lost, or will be.
 func (w *world) heard(p *process, requests [][]any, answers []any, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.losses) == 0 {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for i, args := range requests {
 		name := w.scriptOf(args)
 		list, _ := answers[i].([]any)
