@@ -86,7 +86,7 @@ func same[T comparable](got, want T) error {
 func refused(err error, code string) error {
 	var api smithy.APIError
 	if !errors.As(err, &api) {
-		return fmt.Errorf("not refused with %s: %v", code, err)
+		return fmt.Errorf("not refused with %s, but: %w", code, err)
 	}
 	return same(api.ErrorCode(), code)
 }
@@ -200,8 +200,9 @@ func (g *goCases) presigned(ctx context.Context) error {
 	if err = errors.Join(err, same(status, 200), same(text, "hello")); err != nil {
 		return err
 	}
-	if status, _, err = send(http.MethodGet, put.URL, ""); err != nil || status != 403 {
-		return fmt.Errorf("used for another method: %d %v", status, err)
+	status, _, err = send(http.MethodGet, put.URL, "")
+	if err = errors.Join(err, same(status, 403)); err != nil {
+		return fmt.Errorf("used for another method: %w", err)
 	}
 	status, text, err = send(http.MethodDelete, del.URL, "")
 	return errors.Join(err, same(status, 204), same(text, ""))
