@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -96,6 +97,16 @@ func (l *lab) obeyed() {
 		}
 		return err == nil && len(all) > 0
 	})
+}
+
+// workers returns the workers' sessions.
+func (l *lab) workers() []ledger.Session {
+	l.t.Helper()
+	all, err := l.led.Sessions(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(s ledger.Session) bool { return s.Role != ledger.RoleWorker })
 }
 
 // start runs a worker until stop is called or the test ends.
