@@ -73,6 +73,7 @@ stage() {
         "$ROOT/hack/kube.sh"
         export KUBEBUILDER_ASSETS=$BIN/kube
       fi
+      "$ROOT/hack/tool.sh" helm # the chart is rendered and installed
       # envtest gives up after 20 s, which a busy machine may need
       export KUBEBUILDER_CONTROLPLANE_START_TIMEOUT=120s KUBEBUILDER_CONTROLPLANE_STOP_TIMEOUT=60s
       ;;
