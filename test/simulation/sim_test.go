@@ -140,6 +140,11 @@ var failedOnce = []struct {
 	{2051, anything},  // an upload was looked for by an older route
 	{2058, anything},  // after a loss no bucket was known
 	{5011, anything},  // a claim came back whose session had been buried
+
+	{200284, anything}, // a write on the old store brought back one that had been overtaken
+	{90169, anything},  // a worker took a client's upload for a leftover
+	{90112, anything},  // an audit's result was taken over without its conclusions
+	{90088, anything},  // a late heartbeat looked like a ledger that went back in time
 }
 
 func TestHistoriesThatFailedOnce(t *testing.T) {

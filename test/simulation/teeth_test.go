@@ -119,7 +119,7 @@ var teeth = []*tooth{
 	{rule: "settle by version", edits: []edit{{"r[to] = tonumber(ARGV[7])", "r[to] = r[from]"}}},
 	{rule: "settle: not what a client has written since", at: []aim{lateCopies, sleepers}, edits: []edit{{"if mine and r.n == from and (unlocked or r['i' .. to] == 0) then", "if mine then"}}},
 	{rule: "superseded: a write that began before n moved", at: []aim{lateWrites, lateBoth}, edits: []edit{{"if r.n ~= x and r.w <= b then", "if r.n ~= x then"}}},
-	{rule: "superseded: nor a later one that it may have landed on", at: []aim{lateBoth, lateWrites}, edits: []edit{{"counts = r['b' .. x] <= b", "counts = true"}}},
+	{rule: "superseded: nor a later one that it may have landed on", at: []aim{anything, lateBoth, lateWrites}, edits: []edit{{"counts = r['b' .. x] <= b", "counts = true"}}},
 	{rule: "superseded: its client is told", at: []aim{longSleep}, edits: []edit{
 		{"if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then return answer(-1, r) end", ""},
 	}},
