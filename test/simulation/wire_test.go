@@ -154,15 +154,16 @@ func (p *process) call(ctx context.Context, to peer, label string, within time.D
 		f.after += f.before
 	}
 	landed := make(chan struct{})
+	sent := f // what becomes of it is settled; f goes on to change
 	timer := time.AfterFunc(f.before, func() {
-		if !f.never {
-			w.step(p, label, f)
+		if !sent.never {
+			w.step(p, label, sent)
 			apply()
-			if f.again {
+			if sent.again {
 				apply()
 			}
 		}
-		if !f.never || f.lost == 0 {
+		if !sent.never || sent.lost == 0 {
 			close(landed)
 		}
 	})
