@@ -15,9 +15,6 @@ import (
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
-// patience is how long a client waits for an answer.
-const patience = 50 * time.Second
-
 // uploadLife is how long a client goes on with a multipart upload.
 const uploadLife = 40 * time.Second
 
@@ -105,7 +102,7 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 		}
 		heard <- rec
 	}()
-	give := time.NewTimer(patience)
+	give := time.NewTimer(w.plan.patience)
 	defer give.Stop()
 	select {
 	case rep.ResponseRecorder = <-heard:

@@ -32,7 +32,17 @@ type plan struct {
 	lateFrom               time.Duration
 	lateAborts             bool // what is not sent fails late
 	noDeletes              bool
-	uploads                bool // clients do little but multipart uploads, begun before a switch
+	patience               time.Duration // how long clients wait for an answer
+	brief                  bool          // clients end soon after the first switch was asked for
+	quiet                  bool          // but few of them, and reads
+	lateCompletes          float64       // share of uploads whose end is answered late, or never
+	lateAnswers            float64       // share of clients' final requests whose answer takes some seconds
+	lateCopyAnswers        float64       // that of copies'
+	neverWrites            float64       // share of clients' final requests that never land, and nobody is told
+	slowWrites             float64       // share of clients' writes that take some seconds to get there
+	slowReads              float64       // share of clients' reads that take some seconds to get to the store
+	slowReadsOfCopies      time.Duration // how long those of workers may take
+	uploads                bool          // clients do little but multipart uploads, begun before a switch
 }
 
 // op is what one client does next.
@@ -77,7 +87,7 @@ var keys = []string{"a/k0", "a/k1", "k2"}
 // newPlan draws a history, or one that aims at something: see rough.
 func newPlan(seed uint64, at aim) *plan {
 	r := roll(seed, "plan")
-	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}}
+	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}, patience: 50 * time.Second}
 	calm := chance(r, .2) && at == anything // nothing fails: then no request may
 	p.slow = []float64{0, .01, .05}[r.IntN(3)]
 	if !calm {
@@ -96,12 +106,33 @@ func newPlan(seed uint64, at aim) *plan {
 	if at == anything && rough {
 		at = aim(r.IntN(int(anything)))
 	}
-	if rough = at <= losses; rough {
+	if rough = at < anything; rough {
 		hot = 1 + r.IntN(2)*r.IntN(2)
 		p.rough(r, at)
+		if p.quiet || p.brief {
+			hot = len(keys)
+		}
 	}
-	for c := range 3 + r.IntN(4) {
-		p.clients = append(p.clients, drawOps(r, c, length, hot, p.uploads, p.switches))
+	clients := 3 + r.IntN(4)
+	if p.uploads {
+		clients += 3
+	}
+	for c := range clients {
+		ops := drawOps(r, c, length, hot, p.uploads, p.switches)
+		if p.quiet {
+			ops = quieter(ops, c%2 == 0)
+		}
+		if p.brief && len(p.switches) > 0 {
+			// Nobody overwrites what comes of it.
+			ops = slices.DeleteFunc(ops, func(o op) bool { return o.at > p.switches[0].at+8*time.Second })
+		}
+		if c%2 == 1 && p.slowReads > 0 {
+			ops = busy(r, c, p.switches, "put")
+		}
+		if c%2 == 1 && p.slowWrites > 0 {
+			ops = busy(r, c, p.switches, "delete", "putIfAbsent")
+		}
+		p.clients = append(p.clients, ops)
 	}
 	if p.noDeletes {
 		for _, ops := range p.clients {
@@ -140,6 +171,37 @@ func newPlan(seed uint64, at aim) *plan {
 	return p
 }
 
+// quieter leaves some uploads to every other client, and reads to the others.
+func quieter(ops []op, uploads bool) []op {
+	if uploads {
+		ops = slices.DeleteFunc(ops, func(o op) bool { return o.kind != "multipart" })
+		return ops[:min(len(ops), 2)]
+	}
+	for i, o := range ops {
+		if o.kind != "list" && o.kind != "head" {
+			ops[i].kind = "get"
+		}
+	}
+	return ops
+}
+
+// busy draws a client that reads and changes one key while uploads to it end.
+func busy(r *rand.Rand, c int, switches []switchAt, changes ...string) []op {
+	var out []op
+	for i := range 40 {
+		o := op{id: fmt.Sprintf("c%d.%d", c, i), kind: "get", keys: keys[:1], at: between(r, 0, 20*time.Second)}
+		if len(switches) > 0 {
+			o.at += switches[0].at
+		}
+		if o.value = "<" + o.id + ">"; chance(r, .3*float64(len(changes))) {
+			o.kind = changes[r.IntN(len(changes))]
+		}
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
+	return out
+}
+
 // kinds of ops, as often as they come.
 var kinds = map[string]int{"put": 22, "get": 24, "head": 5, "delete": 9, "deleteMany": 4, "list": 10, "putIfAbsent": 7, "putIfMatch": 6, "copy": 6, "multipart": 8}
 
@@ -158,7 +220,7 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, uploads bool, s
 				break
 			}
 		}
-		if uploads && chance(r, .6) {
+		if uploads && chance(r, []float64{.9, .2}[c%2]) {
 			o.kind, o.finish = "multipart", true
 			if len(switches) > 0 {
 				o.at = max(0, switches[r.IntN(len(switches))].at-between(r, 0, 4*time.Second))
