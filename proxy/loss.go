@@ -22,6 +22,8 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 	for began := time.Now(); ; {
 		loc, err := q.p.locate(ctx, o)
 		switch {
+		case err == nil && loc.Loss == ledger.Healthy && !loc.Known && o.Key != "" && o.Bucket == q.in.Bucket:
+			return loc.Store, false, q.bucketStands(ctx, loc.Route)
 		case err != nil || loc.Loss == ledger.Healthy:
 			return loc.Store, loc.Known, err
 		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait/2:
@@ -111,6 +113,13 @@ func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object)
 func (q *request) begin(ctx context.Context, keys []string, opt ledger.BeginOptions) (*change, error) {
 	for {
 		c, err := q.p.begin(ctx, q.in.Bucket, keys, opt)
+		if err == nil && q.in.Key != "" && opt.Store == nil {
+			// What it may wait for has happened before c began.
+			if err = q.bucketStands(ctx, c.route); err != nil {
+				c.abort()
+				return nil, err
+			}
+		}
 		if !errors.Is(err, ledger.ErrUnknown) {
 			return c, err
 		}

@@ -59,6 +59,14 @@ func (q *request) deleteObjects() error {
 			c.finally()
 		}
 	}()
+	for _, c := range changes {
+		if err := q.bucketStands(ctx, c.route); err != nil {
+			for _, c := range changes {
+				c.abort()
+			}
+			return err
+		}
+	}
 	var answer *deleteAnswer
 	for i, c := range changes {
 		body := raw

@@ -118,6 +118,9 @@ func (w *Worker) finishLifecycle(ctx context.Context, r ledger.Route, b ledger.B
 		return err
 	}
 	note, err := w.ApplyLifecycle(ctx, b.Name)
+	if isCode(err, "NoSuchBucket") {
+		return nil // a client has deleted it, on one of the stores so far; or it comes, and the next look finds it
+	}
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type plan struct {
 	slowWrites             float64       // share of clients' writes that take some seconds to get there
 	slowReads              float64       // share of clients' reads that take some seconds to get to the store
 	slowReadsOfCopies      time.Duration // how long those of workers may take
+	buckets                bool          // a second bucket comes and goes
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
 }
 
@@ -55,7 +56,10 @@ type op struct {
 	pause  time.Duration
 	at     time.Duration // when it begins, if the client is free then
 	most   int           // keys of a page
-	finish bool          // an upload is completed, not aborted
+	leaves time.Duration // it hangs up then; 0: it waits
+	// Of a listing: the first version of the operation, and keys grouped by directory.
+	v1, delimiter bool
+	finish        bool // an upload is completed, not aborted
 }
 
 // fault is something that happens to processes, not to single calls.
@@ -133,6 +137,11 @@ func newPlan(seed uint64, at aim) *plan {
 			ops = busy(r, c, p.switches, "delete", "putIfAbsent")
 		}
 		p.clients = append(p.clients, ops)
+	}
+	if p.buckets = chance(r, .25); p.buckets {
+		for c := range 3 {
+			p.clients = append(p.clients, spareOps(r, drawOps(r, clients+c, length, 1, false, p.switches)))
+		}
 	}
 	if p.noDeletes {
 		for _, ops := range p.clients {
@@ -230,6 +239,10 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, uploads bool, s
 		o.keys = []string{keys[first], keys[(first+1+r.IntN(len(keys)-1))%len(keys)]}
 		o.value = "<" + o.id + ">"
 		o.parts, o.pause = 1+r.IntN(2), between(r, time.Millisecond, 8*time.Second)
+		o.v1, o.delimiter = chance(r, .3), chance(r, .3)
+		if chance(r, .05) {
+			o.leaves = between(r, time.Millisecond, 2*time.Second)
+		}
 		if chance(r, .4) {
 			o.most = 1 + r.IntN(2)
 		}
