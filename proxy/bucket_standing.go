@@ -18,12 +18,14 @@ import (
 // without this a new bucket would be missing there, or a deleted one take writes.
 // Both stores get to know what the old main did soon, and once they do, only the new
 // main creates and deletes buckets: so a proxy asks once a switch for each bucket.
-func (q *request) bucketStands(ctx context.Context, r ledger.Route) error {
+// It is false when the route is not r any more: where the request goes is to be
+// found out again.
+func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error) {
 	if r.State != ledger.Switched {
-		return nil
+		return true, nil
 	}
 	if epoch, ok := q.p.standing.Load(q.in.Bucket); ok && epoch == r.Epoch {
-		return nil
+		return true, nil
 	}
 	for began := time.Now(); ; {
 		var st ledger.Standing
@@ -33,24 +35,26 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) error {
 		})
 		switch {
 		case err != nil:
-			return err
-		case st.Route.State != ledger.Switched, st.Loss != ledger.Healthy:
-			return nil
+			return false, err
+		case st.Route.Epoch != r.Epoch:
+			return false, nil
+		case st.Loss != ledger.Healthy:
+			return true, nil
 		case st.Newest == st.Route.Main && !st.Open:
-			q.p.standing.Store(q.in.Bucket, st.Route.Epoch)
-			return nil
+			q.p.standing.Store(q.in.Bucket, r.Epoch)
+			return true, nil
 		case !st.Open:
 			// It may be no more than a setting that differs.
 			if same, err := q.bothHaveBucket(ctx); same || err != nil {
-				return err
+				return true, err
 			}
 		}
 		if time.Since(began) > q.p.cfg.MaxInFlight {
-			return s3.ErrSlowDown.With("The bucket was created or deleted just before the switch, and is not yet so on both stores. Please try again.")
+			return false, s3.ErrSlowDown.With("The bucket was created or deleted just before the switch, and is not yet so on both stores. Please try again.")
 		}
 		q.p.metrics.wait("bucket")
 		if err := pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond)); err != nil {
-			return err
+			return false, err
 		}
 	}
 }

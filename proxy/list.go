@@ -138,8 +138,10 @@ func (q *request) listMoving(ctx context.Context, l listQuery) error {
 		if err != nil {
 			return err
 		}
-		if err := q.bucketStands(ctx, loc.Route); err != nil {
+		if stands, err := q.bucketStands(ctx, loc.Route); err != nil {
 			return err
+		} else if !stands {
+			continue
 		}
 		main := loc.Route.Main
 		if l.op == s3.ListMultipartUploads {

@@ -23,7 +23,10 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 		loc, err := q.p.locate(ctx, o)
 		switch {
 		case err == nil && loc.Loss == ledger.Healthy && !loc.Known && o.Key != "" && o.Bucket == q.in.Bucket:
-			return loc.Store, false, q.bucketStands(ctx, loc.Route)
+			if stands, err := q.bucketStands(ctx, loc.Route); stands || err != nil {
+				return loc.Store, false, err
+			}
+			continue
 		case err != nil || loc.Loss == ledger.Healthy:
 			return loc.Store, loc.Known, err
 		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait/2:
@@ -115,10 +118,15 @@ func (q *request) begin(ctx context.Context, keys []string, opt ledger.BeginOpti
 		c, err := q.p.begin(ctx, q.in.Bucket, keys, opt)
 		if err == nil && q.in.Key != "" && opt.Store == nil {
 			// What it may wait for has happened before c began.
-			if err = q.bucketStands(ctx, c.route); err != nil {
-				c.abort()
+			stands, err := q.bucketStands(ctx, c.route)
+			if stands && err == nil {
+				return c, nil
+			}
+			c.abort()
+			if err != nil {
 				return nil, err
 			}
+			continue
 		}
 		if !errors.Is(err, ledger.ErrUnknown) {
 			return c, err

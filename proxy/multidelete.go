@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
@@ -27,6 +28,38 @@ type deleteItem struct {
 	raw          []byte
 }
 
+// beginEach is begin, with a change for each store that keys go to.
+func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.BeginOptions) ([]*change, error) {
+	for {
+		changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, opt)
+		if errors.Is(err, ledger.ErrUnknown) {
+			if err := q.compare(ctx, keys); err != nil {
+				return nil, err
+			}
+			opt.Compared = true
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		stand := true
+		for _, c := range changes {
+			if stand && err == nil {
+				stand, err = q.bucketStands(ctx, c.route)
+			}
+		}
+		if stand && err == nil {
+			return changes, nil
+		}
+		for _, c := range changes {
+			c.abort()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
 // deleteObjects deletes many objects: each where its intent says, in one
 // request if that is one store, which it is but for the moment of a switch.
 func (q *request) deleteObjects() error {
@@ -43,14 +76,7 @@ func (q *request) deleteObjects() error {
 		keys[i] = it.key
 		conditional = conditional || it.version != ""
 	}
-	opt := ledger.BeginOptions{InSync: conditional, Removes: true}
-	changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, opt)
-	for errors.Is(err, ledger.ErrUnknown) {
-		if err = q.compare(ctx, keys); err == nil {
-			opt.Compared = true
-			changes, err = q.p.beginEach(ctx, q.in.Bucket, keys, opt)
-		}
-	}
+	changes, err := q.beginEach(ctx, keys, ledger.BeginOptions{InSync: conditional, Removes: true})
 	if err != nil {
 		return err
 	}
@@ -59,14 +85,6 @@ func (q *request) deleteObjects() error {
 			c.finally()
 		}
 	}()
-	for _, c := range changes {
-		if err := q.bucketStands(ctx, c.route); err != nil {
-			for _, c := range changes {
-				c.abort()
-			}
-			return err
-		}
-	}
 	var answer *deleteAnswer
 	for i, c := range changes {
 		body := raw
