@@ -18,8 +18,8 @@ import (
 // without this a new bucket would be missing there, or a deleted one take writes.
 // Both stores get to know what the old main did soon, and once they do, only the new
 // main creates and deletes buckets: so a proxy asks once a switch for each bucket.
-// It is false when the route is not r any more: where the request goes is to be
-// found out again.
+// It is false when it had to wait, or the route is not r any more: where the request
+// goes is to be found out again, for an intent does not stay fresh for ever.
 func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error) {
 	if r.State != ledger.Switched {
 		return true, nil
@@ -27,7 +27,8 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error
 	if epoch, ok := q.p.standing.Load(q.in.Bucket); ok && epoch == r.Epoch {
 		return true, nil
 	}
-	for began := time.Now(); ; {
+	began, waited := time.Now(), false
+	for {
 		var st ledger.Standing
 		err := q.p.ask(ctx, "standing", func(ctx context.Context) (err error) {
 			st, err = q.p.ledger.Standing(ctx, ledger.Object{Bucket: q.in.Bucket})
@@ -42,16 +43,17 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error
 			return true, nil
 		case st.Newest == st.Route.Main && !st.Open:
 			q.p.standing.Store(q.in.Bucket, r.Epoch)
-			return true, nil
+			return !waited, nil
 		case !st.Open:
 			// It may be no more than a setting that differs.
 			if same, err := q.bothHaveBucket(ctx); same || err != nil {
-				return true, err
+				return !waited, err
 			}
 		}
 		if time.Since(began) > q.p.cfg.MaxInFlight {
 			return false, s3.ErrSlowDown.With("The bucket was created or deleted just before the switch, and is not yet so on both stores. Please try again.")
 		}
+		waited = true
 		q.p.metrics.wait("bucket")
 		if err := pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond)); err != nil {
 			return false, err

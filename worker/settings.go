@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
@@ -41,14 +43,22 @@ type differences struct {
 	more    []string
 }
 
+// settingsAtOnce is how many settings of a bucket are compared at a time.
+const settingsAtOnce = 4
+
 // compareSettings reads both buckets' configuration. It changes nothing.
 func compareSettings(ctx context.Context, from, to *store, bucket string) (differences, error) {
 	d := differences{changes: make([]change, len(settings)), notes: make([]string, len(settings))}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(settingsAtOnce)
 	for i, s := range settings {
-		var err error
-		if d.changes[i], d.notes[i], err = s.compare(ctx, from, to, bucket); err != nil {
-			return d, err
-		}
+		g.Go(func() (err error) {
+			d.changes[i], d.notes[i], err = s.compare(gctx, from, to, bucket)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return d, err
 	}
 	if v, err := versioning.get(ctx, from, from.bucket(bucket)); err == nil && v != nil {
 		d.more = append(d.more, olderVersions)
