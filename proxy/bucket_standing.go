@@ -12,14 +12,15 @@ import (
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
-// bucketStands waits, during a switch, until the request's bucket exists on both
+// bucketStands says, during a switch, whether the request's bucket exists on both
 // stores or on none. A client that created or deleted it just before the switch was
 // answered by the old main, and what concerns its objects goes to the new one:
 // without this a new bucket would be missing there, or a deleted one take writes.
 // Both stores get to know what the old main did soon, and once they do, only the new
 // main creates and deletes buckets: so a proxy asks once a switch for each bucket.
-// It is false when it had to wait, or the route is not r any more: where the request
-// goes is to be found out again, for an intent does not stay fresh for ever.
+//
+// If it does not, or the route is not r any more, the request must let go of what it
+// holds, for the bucket may wait for that, and find out again where to go: awaitBucket.
 func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error) {
 	if r.State != ledger.Switched {
 		return true, nil
@@ -27,38 +28,32 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error
 	if epoch, ok := q.p.standing.Load(q.in.Bucket); ok && epoch == r.Epoch {
 		return true, nil
 	}
-	began, waited := time.Now(), false
-	for {
-		var st ledger.Standing
-		err := q.p.ask(ctx, "standing", func(ctx context.Context) (err error) {
-			st, err = q.p.ledger.Standing(ctx, ledger.Object{Bucket: q.in.Bucket})
-			return err
-		})
-		switch {
-		case err != nil:
-			return false, err
-		case st.Route.Epoch != r.Epoch:
-			return false, nil
-		case st.Loss != ledger.Healthy:
-			return true, nil
-		case st.Newest == st.Route.Main && !st.Open:
-			q.p.standing.Store(q.in.Bucket, r.Epoch)
-			return !waited, nil
-		case !st.Open:
-			// It may be no more than a setting that differs.
-			if same, err := q.bothHaveBucket(ctx); same || err != nil {
-				return !waited, err
-			}
-		}
-		if time.Since(began) > q.p.cfg.MaxInFlight {
-			return false, s3.ErrSlowDown.With("The bucket was created or deleted just before the switch, and is not yet so on both stores. Please try again.")
-		}
-		waited = true
-		q.p.metrics.wait("bucket")
-		if err := pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond)); err != nil {
-			return false, err
-		}
+	var st ledger.Standing
+	err := q.p.ask(ctx, "standing", func(ctx context.Context) (err error) {
+		st, err = q.p.ledger.Standing(ctx, ledger.Object{Bucket: q.in.Bucket})
+		return err
+	})
+	switch {
+	case err != nil || st.Route.Epoch != r.Epoch || st.Open:
+		return false, err
+	case st.Loss != ledger.Healthy:
+		return true, nil
+	case st.Newest == r.Main:
+		q.p.standing.Store(q.in.Bucket, r.Epoch)
+		return true, nil
 	}
+	// It may be no more than a setting that differs.
+	return q.bothHaveBucket(ctx)
+}
+
+// awaitBucket waits a moment for what bucketStands asks for, which began to be
+// waited for then.
+func (q *request) awaitBucket(ctx context.Context, began time.Time) error {
+	if time.Since(began) > q.p.cfg.MaxInFlight {
+		return s3.ErrSlowDown.With("The bucket was created or deleted just before the switch, and is not yet so on both stores. Please try again.")
+	}
+	q.p.metrics.wait("bucket")
+	return pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond))
 }
 
 // bothHaveBucket reports whether the bucket exists on both stores, or on none.

@@ -141,6 +141,9 @@ func (q *request) listMoving(ctx context.Context, l listQuery) error {
 		if stands, err := q.bucketStands(ctx, loc.Route); err != nil {
 			return err
 		} else if !stands {
+			if err := q.awaitBucket(ctx, began); err != nil {
+				return err
+			}
 			continue
 		}
 		main := loc.Route.Main

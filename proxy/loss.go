@@ -23,10 +23,13 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 		loc, err := q.p.locate(ctx, o)
 		switch {
 		case err == nil && loc.Loss == ledger.Healthy && !loc.Known && o.Key != "" && o.Bucket == q.in.Bucket:
-			if stands, err := q.bucketStands(ctx, loc.Route); stands || err != nil {
-				return loc.Store, false, err
+			stands, err := q.bucketStands(ctx, loc.Route)
+			if !stands && err == nil {
+				if err = q.awaitBucket(ctx, began); err == nil {
+					continue
+				}
 			}
-			continue
+			return loc.Store, false, err
 		case err != nil || loc.Loss == ledger.Healthy:
 			return loc.Store, loc.Known, err
 		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait/2:
@@ -114,15 +117,17 @@ func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object)
 // begin is the proxy's begin; what the ledger does not know after a loss, the
 // stores are asked for.
 func (q *request) begin(ctx context.Context, keys []string, opt ledger.BeginOptions) (*change, error) {
-	for {
+	for began := time.Now(); ; {
 		c, err := q.p.begin(ctx, q.in.Bucket, keys, opt)
 		if err == nil && q.in.Key != "" && opt.Store == nil {
-			// What it may wait for has happened before c began.
 			stands, err := q.bucketStands(ctx, c.route)
 			if stands && err == nil {
 				return c, nil
 			}
 			c.abort()
+			if err == nil {
+				err = q.awaitBucket(ctx, began)
+			}
 			if err != nil {
 				return nil, err
 			}

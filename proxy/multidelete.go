@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -30,7 +31,7 @@ type deleteItem struct {
 
 // beginEach is begin, with a change for each store that keys go to.
 func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.BeginOptions) ([]*change, error) {
-	for {
+	for began := time.Now(); ; {
 		changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, opt)
 		if errors.Is(err, ledger.ErrUnknown) {
 			if err := q.compare(ctx, keys); err != nil {
@@ -53,6 +54,9 @@ func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.Begin
 		}
 		for _, c := range changes {
 			c.abort()
+		}
+		if err == nil {
+			err = q.awaitBucket(ctx, began)
 		}
 		if err != nil {
 			return nil, err
