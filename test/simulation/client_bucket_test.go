@@ -115,7 +115,9 @@ func stepSpare(state string, in input, out output) (bool, string) {
 	case "headBucket":
 		return there && out.ok, state
 	case "getSpare":
-		if state == "" {
+		if state == "" || !there && out.code == "NoSuchKey" {
+			// The store that the object was deleted on answers, until the other one knows
+			// that too; it may not have heard of the bucket's end.
 			return out.code == "NoSuchKey", state
 		}
 		return there && out.ok && out.value == state, state
