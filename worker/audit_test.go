@@ -224,6 +224,18 @@ func TestMainsListingThatFailsOrEndsEarlyIsNotTakenForEmpty(t *testing.T) {
 			}
 			return resp, err
 		}, "", "EOF"},
+		"status 200 with an error page": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return respond(r, 200, "<html><body>Please log in</body></html>"), nil
+		}, "", "not a listing"},
+		"status 200 with an error": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return answer(r, 200, "InternalError"), nil
+		}, "", "InternalError"},
+		"status 200 with nothing": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return respond(r, 200, ""), nil
+		}, "", "not a listing"},
+		"the same page again and again": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return respond(r, 200, "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>0</Key></Contents></ListBucketResult>"), nil
+		}, "", "listing is not consistent"},
 		"says that it ended": {func(l *lab, r *http.Request) (*http.Response, error) {
 			resp, err := l.faults[ledger.Source].next.RoundTrip(r)
 			if err == nil {
@@ -265,6 +277,34 @@ func TestMainsListingThatFailsOrEndsEarlyIsNotTakenForEmpty(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What answers for both stores while they are away, as the default backend of an
+// ingress does, is not taken for two stores without the bucket: that would be an
+// audit of nothing, and a clean one.
+func TestGatewayThatAnswersForTheStoresIsNotBelieved(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.seedMany("photos", "%d", 3)
+	l.start(nil)
+	l.copyAll("photos")
+	for _, f := range l.faults {
+		f.set(func(r *http.Request) (*http.Response, error) { return respond(r, 404, "default backend - 404"), nil })
+	}
+	l.startAudit(auditETag, true, nil, "photos")
+	waitFor(t, func() bool {
+		a, _, _ := l.led.Audit(t.Context())
+		if a.Result != ledger.AuditRunning {
+			t.Fatalf("%+v", a)
+		}
+		return strings.Contains(a.Problem, "look for bucket")
+	})
+	for _, f := range l.faults {
+		f.set(nil)
+	}
+	if a := l.audited(); a.Compared != 3 || a.Left() != 0 {
+		t.Errorf("%+v", a)
 	}
 }
 

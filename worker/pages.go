@@ -43,6 +43,9 @@ func (s *store) list(ctx context.Context, bucket, after string, limit int32) ([]
 	if err != nil {
 		return nil, false, s.wrap("list", err)
 	}
+	if out.IsTruncated == nil {
+		return nil, false, s.wrap("list", s3.ErrNoListing) // stores always say whether more follows
+	}
 	page := make([]listed, 0, len(out.Contents))
 	last := after
 	for _, o := range out.Contents {
