@@ -151,3 +151,28 @@ func TestReadsAfterALossInTheMiddleOfASwitchFindTheNewestStore(t *testing.T) {
 		})
 	}
 }
+
+// Redis comes back with data from before the switch, and a proxy starts before
+// anybody has brought the route back: it must not serve the old store.
+func TestProxyThatStartsBesideAnOlderLedgerServesTheRouteOfTheMigration(t *testing.T) {
+	now := ledger.Route{Epoch: 5, Main: ledger.Target, State: ledger.Steady, Sync: true, Uploads: ledger.Target, Run: true}
+	old := ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source, Run: true}
+	r := newRig(t, rigOptions{redis: newRedis(t).Addr, none: true, known: now.Epoch, config: func(c *Config) {
+		if err := c.Ledger.SetRoute(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		c.Fallback = &now
+	}})
+	r.put(r.direct[0], "k", "old")
+	r.put(r.direct[1], "k", "newest")
+	if got := r.get(r.client, "k"); got != "newest" {
+		t.Errorf("read %q", got)
+	}
+	r.put(r.client, "w", "written")
+	if got := r.get(r.direct[1], "w"); got != "written" {
+		t.Errorf("the target holds %q", got)
+	}
+	now.Epoch++
+	r.must(r.ledger.SetRoute(t.Context(), now)) // as the phase engine restores it
+	r.eventually("the write is recorded", func() bool { return r.proxy.unrecorded.count() == 0 && r.dirty() == 1 })
+}
