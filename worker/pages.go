@@ -118,12 +118,3 @@ func (s *store) first(ctx context.Context, bucket, after string) (string, error)
 	}
 	return page[0].key, nil
 }
-
-// transient says that an error is the store's state, not the request's fault.
-func transient(err error) bool {
-	switch s3.Classify(err) {
-	case s3.Retryable, s3.Throttled, s3.Canceled:
-		return true
-	}
-	return errors.Is(err, errStalled)
-}
