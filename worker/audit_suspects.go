@@ -202,7 +202,11 @@ func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
 	tried := j.tries(it)
 	if err != nil {
 		j.end(ctx, c, false)
-		if transient(err) || ctx.Err() != nil || time.Since(it.Since) < j.cfg.AuditPatience {
+		down := transient(err) && !j.storesUp(ctx, j.s.Bucket)
+		if down {
+			it.Since = time.Now() // it has all its time again once they are back
+		}
+		if down || ctx.Err() != nil || time.Since(it.Since) < j.cfg.AuditPatience {
 			j.keep(it)
 			j.mu.Lock()
 			if !errors.Is(err, errAppeared) {

@@ -20,9 +20,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/test/seed"
 )
 
 // startAudit begins an audit that thinks the migration began an hour ago.
@@ -124,6 +126,9 @@ func TestAuditFindsAndRepairsEveryKindOfDifferenceUnderLiveWrites(t *testing.T) 
 			var names []string
 			for _, d := range a.Differences {
 				names = append(names, d.Key+" "+d.Kind)
+				if !d.Bypassed {
+					t.Errorf("not named as written past the proxies: %+v", d)
+				}
 			}
 			slices.Sort(names)
 			wantNames := []string{"0001.jpg Missing", "0002.jpg Extra", "0003.jpg Different", "0004.jpg Different",
@@ -414,37 +419,67 @@ func (l *lab) uploadContent(on ledger.Store, bucket, key string, content []byte,
 	}
 }
 
-func TestAuditGoesOnWhereADeadWorkerLeftIt(t *testing.T) {
-	l := newLab(t)
-	l.bucket(ledger.Source, "photos")
-	l.seedMany("photos", "%05d", 2300)
-	_, stop := l.start(nil)
-	l.copyAll("photos")
-	stop()
-	// The first one gets a page and hangs.
-	reached := make(chan struct{}, 100)
-	ctx, cancel := context.WithCancel(t.Context())
-	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
-		if r.URL.Query().Get("start-after") > "00900" && r.URL.Query().Get("max-keys") == "1000" {
-			reached <- struct{}{}
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		return nil, nil
-	})
-	l.startAudit(auditETag, true, nil, "photos")
-	_, stop = l.start(nil)
-	<-reached
-	if a, _, _ := l.led.Audit(t.Context()); a.Compared == 0 {
-		t.Error("nothing was kept of what was compared")
-	}
-	l.faults[ledger.Source].set(nil)
-	cancel()
-	stop()
-	l.start(nil)
-	l.start(nil)
-	if a := l.audited(); a.Compared != 2300 || a.Left() != 0 {
-		t.Errorf("%+v", a)
+// mortal has a worker use a connection to Redis of its own; kill ends it, and with
+// it all that the ledger hears of that worker.
+func (l *lab) mortal(c *Config) (kill func()) {
+	rdb := redis.NewClient(&redis.Options{Addr: l.redis})
+	l.t.Cleanup(func() { _ = rdb.Close() })
+	c.Ledger, c.Grace = ledger.New(ledger.Options{Redis: rdb, Migration: "test"}), time.Millisecond
+	return func() { _ = rdb.Close() }
+}
+
+func TestAuditGoesOnWhereAWorkerLeftItAndIsShared(t *testing.T) {
+	for _, end := range []string{"stopped", "killed"} {
+		t.Run("the worker was "+end, func(t *testing.T) {
+			l := newLab(t)
+			l.bucket(ledger.Source, "photos")
+			l.seedMany("photos", "%05d", 2300)
+			_, stop := l.start(nil)
+			l.copyAll("photos")
+			stop()
+			isPage := func(r *http.Request) bool { return r.URL.Query().Get("max-keys") == "1000" }
+			// The first one gets a page and hangs.
+			reached := make(chan struct{}, 100)
+			ctx, cancel := context.WithCancel(t.Context())
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+				if isPage(r) && r.URL.Query().Get("start-after") > "00900" {
+					reached <- struct{}{}
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return nil, nil
+			})
+			l.startAudit(auditETag, true, nil, "photos")
+			var kill func()
+			_, stop = l.start(func(c *Config) { kill = l.mortal(c) })
+			<-reached
+			if a, _, _ := l.led.Audit(t.Context()); a.Compared == 0 {
+				t.Error("nothing was kept of what was compared")
+			}
+			if end == "killed" {
+				kill()
+			}
+			// Pages take their time from now on, so that there is something to share.
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+				if isPage(r) {
+					return nil, sleep(r.Context(), 500*time.Millisecond)
+				}
+				return nil, nil
+			})
+			cancel()
+			stop()
+			quick := func(c *Config) { c.DeadAfter, c.MaxInFlight = time.Second, time.Second }
+			first, _ := l.start(quick)
+			second, _ := l.start(quick)
+			if a := l.audited(); a.Compared != 2300 || a.Left() != 0 {
+				t.Errorf("%+v", a)
+			}
+			for i, w := range []*Worker{first, second} {
+				if count(w.metrics.audited.WithLabelValues("compared")) == 0 {
+					t.Errorf("worker %d compared nothing: the range was not split", i)
+				}
+			}
+		})
 	}
 }
 
@@ -500,5 +535,182 @@ func TestChecksumsThatBothStoresKeepSpareTheReading(t *testing.T) {
 	})
 	if a := l.audit(auditChecksum, true, "films"); a.Different != 0 || a.Compared != 1 {
 		t.Errorf("%+v", a)
+	}
+}
+
+func withSum(a types.ChecksumAlgorithm) edit {
+	return func(in *awss3.PutObjectInput) { in.ChecksumAlgorithm = a }
+}
+
+func TestChecksumsOfDifferentKindsAreNoProof(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "films")
+	for _, k := range []string{"same", "other"} {
+		l.seed(ledger.Source, "films", k, []byte("content A"), withSum(types.ChecksumAlgorithmSha256))
+	}
+	l.start(nil)
+	l.copyAll("films")
+	l.seed(ledger.Target, "films", "same", []byte("content A"), withSum(types.ChecksumAlgorithmCrc32))
+	l.seed(ledger.Target, "films", "other", []byte("content B"), withSum(types.ChecksumAlgorithmCrc32))
+	var read atomic.Int64
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/same") && !r.URL.Query().Has("tagging") {
+			read.Add(1)
+		}
+		return nil, nil
+	})
+	a := l.audit(auditChecksum, true, "films")
+	if a.Different != 1 || a.Repaired != 1 || a.Differences[0].Key != "other" || read.Load() == 0 {
+		t.Errorf("read %d times; %+v", read.Load(), a)
+	}
+}
+
+func TestSameSums(t *testing.T) {
+	x, y, parts, otherParts := aws.String("AAAA"), aws.String("BBBB"), aws.String("AAAA-2"), aws.String("BBBB-2")
+	full, composite := types.ChecksumTypeFullObject, types.ChecksumTypeComposite
+	for name, tc := range map[string]struct {
+		a, b        checksums
+		same, known bool
+	}{
+		"equal":                         {checksums{kind: full, crc64: x}, checksums{kind: full, crc64: x}, true, true},
+		"different":                     {checksums{kind: full, sha1: x}, checksums{kind: full, sha1: y}, false, true},
+		"different algorithms":          {checksums{kind: full, crc32: x}, checksums{kind: full, crc32c: x}, false, false},
+		"only one has any":              {checksums{kind: full, crc32: x}, checksums{}, false, false},
+		"of parts and of all":           {checksums{kind: composite, sha256: parts}, checksums{kind: full, sha256: x}, false, false},
+		"of the same parts":             {checksums{kind: composite, sha256: parts}, checksums{kind: composite, sha256: parts}, true, true},
+		"of other parts":                {checksums{kind: composite, sha256: parts}, checksums{kind: composite, sha256: otherParts}, false, false},
+		"of other parts, kind not told": {checksums{sha256: parts}, checksums{sha256: otherParts}, false, false},
+		"kind not told":                 {checksums{sha256: x}, checksums{sha256: y}, false, true},
+	} {
+		if same, known := sameSums(tc.a, tc.b); known != tc.known || known && same != tc.same {
+			t.Errorf("%s: %v, %v", name, same, known)
+		}
+	}
+}
+
+func TestPartsAreComparedByTheirStoresOwnClocks(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	written := func(clock, age time.Duration) *properties {
+		return &properties{now: now.Add(clock), modified: now.Add(clock - age)}
+	}
+	for name, tc := range map[string]struct {
+		main, follower *properties
+		want           bool
+	}{
+		"copied since":       {written(0, time.Hour), written(0, time.Minute), true},
+		"main written since": {written(0, time.Minute), written(0, time.Hour), false},
+		"main written since, a clock that is fast": {written(0, time.Minute), written(2*time.Hour, time.Hour), false},
+		"copied since, a clock that is slow":       {written(0, time.Hour), written(-2*time.Hour, time.Minute), true},
+		"no clock":                                 {written(0, time.Hour), &properties{modified: now}, false},
+	} {
+		if got := tc.follower.writtenSince(tc.main); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// A write past the proxies while an object is read leaves half of each: such a
+// look says nothing, the next one does.
+func TestObjectThatChangesWhileItIsReadIsReadAgain(t *testing.T) {
+	l := newLab(t)
+	l.can[0].ChecksumsStored, l.can[1].ChecksumsStored = s3.No, s3.No
+	l.bucket(ledger.Source, "films")
+	l.seed(ledger.Source, "films", "moving", []byte("content A"))
+	l.start(nil)
+	l.copyAll("films")
+	var reads atomic.Int64
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("If-Match") != "" && reads.Add(1) == 1 {
+			l.seed(ledger.Source, "films", "moving", []byte("content B"))
+		}
+		return nil, nil
+	})
+	a := l.audit(auditChecksum, true, "films")
+	if reads.Load() < 2 || a.Different != 1 || a.Repaired != 1 || a.Bypassed != 1 {
+		t.Errorf("%d reads, %+v", reads.Load(), a)
+	}
+	l.synced()
+	if _, got := l.get(ledger.Target, "films", "moving"); got != "content B" {
+		t.Errorf("the target holds %q", got)
+	}
+}
+
+// One object that a store cannot read must not keep the others from being
+// compared, nor look equal; a store that is down is waited for.
+func TestObjectThatAStoreCannotReadIsReported(t *testing.T) {
+	l := newLab(t)
+	l.can[0].ChecksumsStored, l.can[1].ChecksumsStored = s3.No, s3.No
+	l.bucket(ledger.Source, "films")
+	l.seedMany("films", "%d", 10)
+	l.start(func(c *Config) { c.AuditPatience = 500 * time.Millisecond })
+	l.copyAll("films")
+	rotten := func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/7") {
+			return answer(r, 500, "InternalError"), nil
+		}
+		return nil, nil
+	}
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodHead && strings.Trim(r.URL.Path, "/") == "films" {
+			return answer(r, 503, "SlowDown"), nil
+		}
+		return rotten(r)
+	})
+	l.startAudit(auditChecksum, true, nil, "films")
+	waitLong(t, time.Minute, func() bool {
+		a, _, _ := l.led.Audit(t.Context())
+		if a.Result != ledger.AuditRunning || a.Different > 0 {
+			t.Fatalf("a store that is down: %+v", a)
+		}
+		return a.Problem != ""
+	})
+	l.faults[ledger.Source].set(rotten)
+	a := l.audited()
+	if a.Compared != 10 || a.Different != 1 || a.Left() != 1 || a.Differences[0].Key != "7" || !strings.Contains(a.Differences[0].Detail, "cannot be compared") {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestKeysThatNeedCareAreComparedAndNamed(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	keys := seed.OddKeys(true)
+	for _, k := range keys {
+		content := []byte("content")
+		if k.Empty {
+			content = nil
+		}
+		l.seed(ledger.Source, b, k.Name, content)
+	}
+	l.start(nil)
+	l.copyAll(b)
+	a := l.audit(auditChecksum, true, b)
+	if a.Compared != int64(len(keys)) || a.Missing+a.Extra+a.Different != 0 {
+		t.Errorf("%+v", a)
+	}
+	var want []string
+	for _, k := range keys {
+		if k.Empty {
+			l.remove(ledger.Target, b, k.Name)
+			want = append(want, k.Name+" Missing")
+		} else if !strings.Contains(k.Name, "parent") {
+			l.seed(ledger.Source, b, k.Name, []byte("changed"))
+			want = append(want, k.Name+" Different")
+		}
+	}
+	a = l.audit(auditETag, true, b)
+	var got []string
+	for _, d := range a.Differences {
+		got = append(got, d.Key+" "+d.Kind)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" || a.Repaired != int64(len(want)) {
+		t.Errorf("%+v\n%s", a.AuditCounts, diff)
+	}
+	l.synced()
+	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+		t.Error(diff)
 	}
 }
