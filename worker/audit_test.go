@@ -714,3 +714,54 @@ func TestKeysThatNeedCareAreComparedAndNamed(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// lostFinish loses the first report on a batch of an audit, or the answer to it.
+type lostFinish struct {
+	answer bool
+	lost   atomic.Bool
+}
+
+func (h *lostFinish) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *lostFinish) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *lostFinish) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !slices.Contains(cmd.Args(), any("notkept")) || h.lost.Load() {
+			return next(ctx, cmd)
+		}
+		if h.answer {
+			if err := next(ctx, cmd); err != nil {
+				return err // the script is not known yet
+			}
+		}
+		h.lost.Store(true)
+		cmd.SetErr(io.ErrUnexpectedEOF)
+		return io.ErrUnexpectedEOF
+	}
+}
+
+func TestDifferencesAreCountedOnceWhateverRedisMissed(t *testing.T) {
+	for name, answer := range map[string]bool{"the report": false, "the answer": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.bucket(ledger.Source, "photos")
+			l.seedMany("photos", "%d", 20)
+			h := &lostFinish{answer: answer}
+			l.start(func(c *Config) {
+				rdb := redis.NewClient(&redis.Options{Addr: l.redis, MaxRetries: -1})
+				t.Cleanup(func() { _ = rdb.Close() })
+				rdb.AddHook(h)
+				c.Ledger = ledger.New(ledger.Options{Redis: rdb, Migration: "test"})
+			})
+			l.copyAll("photos")
+			l.remove(ledger.Target, "photos", "3")
+			a := l.audit(auditETag, true, "photos")
+			if !h.lost.Load() || a.Missing != 1 || a.Repaired != 1 || len(a.Differences) != 1 {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+}

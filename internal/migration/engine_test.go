@@ -609,3 +609,61 @@ func TestWorkOfAWorkerThatEndedIsNotCopied(t *testing.T) {
 	w.step()
 	w.is(CondBucketsCopied, false, "Copying")
 }
+
+// meanwhile does something just before the engine reads what a key tells.
+type meanwhile struct {
+	key string
+	do  func()
+}
+
+func (m *meanwhile) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m *meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if do := m.do; do != nil && cmd.Name() == "hgetall" && cmd.Args()[1] == m.key {
+			m.do = nil
+			do()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// The last upload ends on the old store when the engine has read what is newest
+// there, and before it reads that no upload is left.
+func TestUploadThatEndsWhileTheSwitchLooksForUploadsHoldsIt(t *testing.T) {
+	w := newWorld(t)
+	w.to("SwitchStarted")
+	w.step() // nothing is seen under way on the old store
+	w.now = w.now.Add(time.Second)
+	m := &meanwhile{key: "cf:{m}:dangling"}
+	w.rdb.AddHook(m)
+	m.do = func() {
+		source := ledger.Source
+		in, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), ledger.Object{Bucket: "b", Key: "film"}, ledger.BeginOptions{Store: &source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.commit(in)
+		w.dangling(0)
+	}
+	w.beat()
+	w.step()
+	if m.do != nil {
+		t.Fatal("nobody looked for uploads")
+	}
+	if w.out.Phase != SwitchStarted {
+		t.Fatalf("%s, though the source alone holds an object", w.out.Phase)
+	}
+	w.drain()
+	w.dangling(0)
+	w.step()
+	w.dangling(0)
+	w.beat()
+	if w.step(); w.out.Phase != SwitchDone {
+		t.Errorf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+}

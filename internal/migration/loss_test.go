@@ -37,6 +37,16 @@ func (w *world) snapshot() (restore func()) {
 	}
 }
 
+// flush empties Redis, as a restart without its files does.
+func (w *world) flush() { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) }
+
+// loseAll has everybody deal with an empty Redis.
+func (w *world) loseAll() {
+	w.t.Helper()
+	w.flush()
+	w.settle()
+}
+
 // settle lets the engine and every process deal with a loss.
 func (w *world) settle() {
 	w.t.Helper()
@@ -96,7 +106,7 @@ func (w *world) onTo(phase string) {
 
 func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *testing.T) {
 	losses := map[string]func(*world) func(){
-		"empty": func(w *world) func() { return func() { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) } },
+		"empty": func(w *world) func() { return w.flush },
 		"last write gone": func(w *world) func() {
 			restore := w.snapshot()
 			w.commit(w.write("forgotten"))
@@ -190,7 +200,7 @@ func TestOverrideSpeaksForThePastOnly(t *testing.T) {
 
 func TestRouteIsKeptBeforeTheLedgerHearsOfIt(t *testing.T) {
 	tests := map[string]func(*world){
-		"and it is empty":        func(w *world) { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) },
+		"and it is empty":        (*world).flush,
 		"and nothing else":       func(*world) {},
 		"and it lost that route": nil,
 	}
@@ -237,9 +247,7 @@ func TestLossDuringASwitchIsHealedByAnAuditAndTheSwitchIsDone(t *testing.T) {
 	w.auditing()
 	w.compare(ledger.AuditCounts{})
 	w.onTo("SwitchStarted")
-	w.rdb.FlushAll(w.ctx)
-	w.rdb.ScriptFlush(w.ctx)
-	w.settle()
+	w.loseAll()
 	w.is(CondLedgerHealthy, false, "UncleanEvent")
 	if w.out.State.Audit.running() {
 		t.Fatal("an audit began while something may still land that the ledger has forgotten")
@@ -268,9 +276,7 @@ func TestLossBeforeTrafficMovesPostponesTheSwitchUntilAnAuditHasHealedIt(t *test
 	w.auditing()
 	w.compare(ledger.AuditCounts{})
 	w.onTo("Preparing")
-	w.rdb.FlushAll(w.ctx)
-	w.rdb.ScriptFlush(w.ctx)
-	w.settle()
+	w.loseAll()
 	if r := w.out.State.Route; r.State != ledger.Steady || r.Main != ledger.Source || r.Hold {
 		t.Fatalf("%+v", r)
 	}
@@ -280,9 +286,7 @@ func TestLossBeforeTrafficMovesPostponesTheSwitchUntilAnAuditHasHealedIt(t *test
 func TestNobodysWordShortensTheWaitForWhatALossHasForgotten(t *testing.T) {
 	w := newWorld(t)
 	w.to("Steady")
-	w.rdb.FlushAll(w.ctx)
-	w.rdb.ScriptFlush(w.ctx)
-	w.settle()
+	w.loseAll()
 	w.copyAll()
 	w.pass(20 * time.Second)
 	w.ask(ledger.Target).Overrides = map[Guard]bool{GuardAuditClean: true}
@@ -326,4 +330,30 @@ func TestSwitchThatWaitsForAnAuditGetsOne(t *testing.T) {
 	w.compare(ledger.AuditCounts{})
 	w.step()
 	w.is(CondLedgerHealthy, true, "Healthy")
+}
+
+func TestSwitchTurnedBackAfterALossGetsItsAuditAndEnds(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.onTo("SwitchStarted")
+	w.loseAll()
+	w.ask(ledger.Source)
+	w.pass(10 * time.Second)
+	if r := w.out.State.Route; r.Main != ledger.Source || r.State != ledger.Switched {
+		t.Fatalf("%+v %v", r, w.out.WaitingFor)
+	}
+	w.pass(forgotten)
+	if a := w.out.State.Audit; !a.running() || !a.Switch {
+		t.Fatalf("it waits for an audit that nobody makes: %v", w.out.WaitingFor)
+	}
+	w.compare(ledger.AuditCounts{})
+	for range 5 {
+		w.dangling(0)
+		w.beat()
+		w.step()
+	}
+	if r := w.out.State.Route; r.State != ledger.Steady || r.Main != ledger.Source {
+		t.Errorf("%+v %v", r, w.out.WaitingFor)
+	}
 }
