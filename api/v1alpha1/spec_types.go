@@ -543,7 +543,7 @@ type Guard string
 
 // The guards that can be overridden.
 const (
-	// GuardNothingFailed: no object or bucket failed for good.
+	// GuardNothingFailed: no object fails, or was given up.
 	GuardNothingFailed Guard = "NothingFailed"
 	// GuardAuditClean: an audit that began after the last unclean event left no difference.
 	GuardAuditClean Guard = "AuditClean"

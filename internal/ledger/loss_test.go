@@ -307,3 +307,18 @@ func TestNothingIsDoneByALedgerThatIsOlderThanTheMigrationRemembers(t *testing.T
 		t.Errorf("%+v", r)
 	}
 }
+
+// A session that has done nothing has nothing that it could miss but its heartbeats.
+func TestHeartbeatsThatAreForgottenAreALoss(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	m := f.join(RoleProxy)
+	f.lost(func() {
+		f.beat(m)
+		f.beat(m)
+	})
+	f.beat(m)
+	if got := f.states(); len(got) != 1 || got[0] != Replaying {
+		t.Errorf("%q", got)
+	}
+}

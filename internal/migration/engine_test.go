@@ -262,6 +262,7 @@ func TestGuardsHoldTheSwitch(t *testing.T) {
 		"new bucket":     {func(w *world) { _ = w.e.Ledger.AddBuckets(w.ctx, "new") }, GuardCopied, false},
 		"unknown proxy":  {func(w *world) { w.in.Instances = map[string]bool{"p": true, "p2": true} }, GuardSessions, false},
 		"many dirty":     {func(w *world) { w.in.Spec.Switch.MaxDirty = 0; w.commit(w.write("k")) }, GuardCaughtUp, true},
+		"bucket failed":  {func(w *world) { w.failBucket("new") }, GuardCopied, false},
 		"object failed":  {func(w *world) { w.commit(w.write("k")); w.giveUp() }, GuardNothingFailed, true},
 		"nothing broken": {func(*world) {}, "", true},
 	}
@@ -284,8 +285,25 @@ func TestGuardsHoldTheSwitch(t *testing.T) {
 			w.step()
 			if tc.override {
 				w.is(CondSwitched, false, "Preparing")
+			} else if w.out.State.Route.State != ledger.Steady {
+				t.Error("it was overridden")
 			}
 		})
+	}
+}
+
+func (w *world) failBucket(name string) {
+	w.t.Helper()
+	l, id := w.e.Ledger, w.mem["w"].ID()
+	if err := l.AddBuckets(w.ctx, name); err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := l.ClaimBucket(w.ctx, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := l.FailBucket(w.ctx, id, b, "somebody else's", true); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -637,8 +655,10 @@ func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func TestUploadThatEndsWhileTheSwitchLooksForUploadsHoldsIt(t *testing.T) {
 	w := newWorld(t)
 	w.to("SwitchStarted")
-	w.step() // nothing is seen under way on the old store
-	w.now = w.now.Add(time.Second)
+	w.dangling(0)
+	if w.step(); w.out.Phase != SwitchStarted { // nothing is seen under way on the old store from now on
+		t.Fatal(w.out.Phase)
+	}
 	m := &meanwhile{key: "cf:{m}:dangling"}
 	w.rdb.AddHook(m)
 	m.do = func() {

@@ -73,8 +73,20 @@ func (w *world) pass(d time.Duration) {
 
 func (w *world) to(phase string) {
 	w.t.Helper()
-	w.caughtUp()
-	w.onTo(phase)
+	switch phase {
+	case "Pending":
+		w.step()
+		w.join(ledger.RoleProxy, "p")
+		w.join(ledger.RoleWorker, "w")
+		w.beat()
+	case "Copying":
+		w.to("Pending")
+		w.step()
+		w.beat()
+	default:
+		w.caughtUp()
+		w.onTo(phase)
+	}
 }
 
 // onTo goes on from where everything is copied.
@@ -105,21 +117,37 @@ func (w *world) onTo(phase string) {
 }
 
 func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *testing.T) {
-	losses := map[string]func(*world) func(){
-		"empty": func(w *world) func() { return w.flush },
-		"last write gone": func(w *world) func() {
+	losses := map[string]func(w *world, phase string){
+		"empty": func(w *world, phase string) {
+			w.to(phase)
+			w.flush()
+		},
+		"last write gone": func(w *world, phase string) {
+			w.to(phase)
 			restore := w.snapshot()
 			w.commit(w.write("forgotten"))
-			return restore
+			restore()
+		},
+		"from when it was set up": func(w *world, phase string) {
+			w.step()
+			restore := w.snapshot()
+			w.to(phase)
+			w.commit(w.write("forgotten"))
+			restore()
+		},
+		"another one": func(w *world, phase string) {
+			w.to(phase)
+			if err := w.e.Ledger.SetMeta(w.ctx, "generation", "another"); err != nil {
+				w.t.Fatal(err)
+			}
 		},
 	}
-	for _, phase := range []string{"Steady", "Preparing", "SwitchStarted", "SwitchDone"} {
+	for _, phase := range []string{"Pending", "Copying", "Steady", "Preparing", "SwitchStarted", "SwitchDone"} {
 		for name, lose := range losses {
 			t.Run(phase+", "+name, func(t *testing.T) {
 				w := newWorld(t)
-				w.to(phase)
+				lose(w, phase)
 				before := w.out.State.Route
-				lose(w)()
 				w.settle()
 				r := w.out.State.Route
 				if before.State == ledger.Preparing {
@@ -129,7 +157,7 @@ func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *test
 					t.Fatalf("route %+v, before %+v", r, before)
 				}
 				w.is(CondLedgerHealthy, false, "UncleanEvent")
-				if phase == "Steady" {
+				if before.Main == ledger.Source && before.State == ledger.Steady {
 					w.ask(ledger.Target)
 					w.settle()
 					if w.out.State.Route.State != ledger.Steady {
@@ -146,6 +174,34 @@ func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *test
 				}
 			})
 		}
+	}
+}
+
+func TestLossInEveryPhaseIsHealedByAnAudit(t *testing.T) {
+	for _, phase := range []string{"Steady", "Preparing", "SwitchStarted", "SwitchDone"} {
+		t.Run(phase, func(t *testing.T) {
+			w := newWorld(t)
+			w.auditing()
+			w.compare(ledger.AuditCounts{})
+			w.step()
+			w.is(CondAudited, true, "Verified")
+			w.onTo(phase)
+			w.loseAll()
+			w.is(CondLedgerHealthy, false, "UncleanEvent")
+			w.is(CondAudited, false, "Stale")
+			if phase == "Steady" {
+				w.copyAll() // the ledger knows of no copy
+			}
+			w.pass(forgotten)
+			if a := w.out.State.Audit; !a.running() || a.Since == "" {
+				t.Fatalf("%+v", a)
+			}
+			w.is(CondLedgerHealthy, false, "UncleanEvent")
+			w.compare(ledger.AuditCounts{Missing: 1, Repaired: 1})
+			w.settle()
+			w.is(CondLedgerHealthy, true, "Healthy")
+			w.is(CondAudited, true, "Verified")
+		})
 	}
 }
 
@@ -347,12 +403,18 @@ func TestSwitchTurnedBackAfterALossGetsItsAuditAndEnds(t *testing.T) {
 	if a := w.out.State.Audit; !a.running() || !a.Switch {
 		t.Fatalf("it waits for an audit that nobody makes: %v", w.out.WaitingFor)
 	}
-	w.compare(ledger.AuditCounts{})
-	for range 5 {
-		w.dangling(0)
-		w.beat()
-		w.step()
+	goOn := func() {
+		for range 5 {
+			w.dangling(0)
+			w.beat()
+			w.step()
+		}
 	}
+	if goOn(); w.out.State.Route.State != ledger.Switched {
+		t.Fatal("it ended before the stores were compared")
+	}
+	w.compare(ledger.AuditCounts{})
+	goOn()
 	if r := w.out.State.Route; r.State != ledger.Steady || r.Main != ledger.Source {
 		t.Errorf("%+v %v", r, w.out.WaitingFor)
 	}
