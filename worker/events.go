@@ -91,7 +91,7 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 	if c.Attempts+1 >= w.cfg.MaxAttempts && !w.awaitsBucket(ctx, c, err) {
 		switch up := w.storesUp(ctx, c.Object.Bucket); {
 		case transient(err) && !up: // a store that is down is not the object's failure
-		case transient(err) || !up:
+		case transient(err) || class == s3.Precondition || !up:
 			named = cause
 		default:
 			named, wait = cause, w.backoffUpTo(c.Attempts, maxNamedBackoff)

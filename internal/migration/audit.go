@@ -250,6 +250,9 @@ func unverified(f facts) (reason, why string) {
 		if a.running() {
 			return reason, why + "; they are being compared"
 		}
+		if f.route.State == ledger.Steady && !f.route.Sync {
+			return reason, why + "; but spec.switch.reverse was off, so there is nothing to compare with any more: add AuditClean to spec.switch.overrides"
+		}
 		if a.Result == ledger.AuditComplete && a.Left() > 0 {
 			return "DifferencesLeft", differencesLeft(a)
 		}

@@ -117,7 +117,7 @@ var guards = []struct {
 	}},
 	{GuardNothingFailed, func(f facts, _ SwitchRequest) string {
 		if f.stats.Failed > 0 {
-			return "objects could not be copied: see status.progress.failures; mend the cause and change spec.retryFailed"
+			return "objects can't be copied: see status.progress.failures; mend the cause and change spec.retryFailed"
 		}
 		return ""
 	}},

@@ -419,3 +419,29 @@ func TestSwitchTurnedBackAfterALossGetsItsAuditAndEnds(t *testing.T) {
 		t.Errorf("%+v %v", r, w.out.WaitingFor)
 	}
 }
+
+func TestLossWithoutAFollowerSaysWhatToDo(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.step()
+	r := w.ask(ledger.Target)
+	r.Reverse = false
+	for range 6 {
+		w.beat()
+		w.step()
+		w.dangling(0)
+	}
+	if w.out.Phase != SwitchDone {
+		t.Fatalf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+	w.loseAll()
+	w.pass(forgotten + 20*time.Second)
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	if c := w.cond(CondAudited); !strings.Contains(c.Message, "nothing to compare with") {
+		t.Errorf("%+v", c)
+	}
+	r.Overrides = map[Guard]bool{GuardAuditClean: true}
+	w.settle()
+	w.is(CondLedgerHealthy, true, "Healthy")
+}
