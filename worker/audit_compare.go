@@ -34,7 +34,8 @@ type finding struct {
 	detail string
 	// metadata: the contents are equal.
 	metadata bool
-	// main and follower are when each store's object was written; zero: it has none.
+	// main and follower are when each store's object was written, by this process'
+	// clock; zero: it has none.
 	main, follower time.Time
 }
 
@@ -63,10 +64,10 @@ func (w *Worker) look(ctx context.Context, from, to *store, bucket, key, mode st
 	}
 	var f finding
 	if a != nil {
-		f.main = a.modified
+		f.main = a.written()
 	}
 	if b != nil {
-		f.follower = b.modified
+		f.follower = b.written()
 	}
 	switch {
 	case a == nil && b == nil:
@@ -165,6 +166,15 @@ func (w *Worker) sameContent(ctx context.Context, from, to *store, bucket, key, 
 		return true, nil
 	}
 	return w.readBoth(ctx, from, to, bucket, key, a, b)
+}
+
+// written is when an object that was just looked at was written, by this process'
+// clock: those of the stores may be wrong by hours.
+func (p *properties) written() time.Time {
+	if p.now.IsZero() || p.modified.IsZero() {
+		return p.modified
+	}
+	return p.modified.Add(time.Since(p.now))
 }
 
 // writtenSince says that b was written after a, each by the clock of its own store:

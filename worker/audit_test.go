@@ -611,6 +611,35 @@ func TestPartsAreComparedByTheirStoresOwnClocks(t *testing.T) {
 	}
 }
 
+func TestObjectsAreDatedByTheirStoresOwnClock(t *testing.T) {
+	l := newLab(t)
+	w, err := New(Config{Ledger: l.led, Stores: l.worker})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, clock := range map[string]time.Duration{"right": 0, "fast": 3 * time.Hour, "slow": -3 * time.Hour} {
+		for _, f := range l.faults {
+			f.set(func(r *http.Request) (*http.Response, error) {
+				resp := respond(r, 200, "")
+				now := time.Now().Add(clock).UTC()
+				resp.Header.Set("Date", now.Format(http.TimeFormat))
+				resp.Header.Set("Last-Modified", now.Add(-10*time.Minute).Format(http.TimeFormat))
+				resp.Header.Set("ETag", `"x"`)
+				return resp, nil
+			})
+		}
+		f, err := w.look(t.Context(), w.stores[0], w.stores[1], "b", "k", auditETag)
+		if err != nil || f.kind != "" {
+			t.Fatal(f, err)
+		}
+		for _, at := range []time.Time{f.main, f.follower} {
+			if age := time.Since(at).Round(5 * time.Second); age != 10*time.Minute {
+				t.Errorf("by a clock that is %s: written %s ago", name, age)
+			}
+		}
+	}
+}
+
 // A write past the proxies while an object is read leaves half of each: such a
 // look says nothing, the next one does.
 func TestObjectThatChangesWhileItIsReadIsReadAgain(t *testing.T) {
