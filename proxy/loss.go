@@ -32,7 +32,7 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 			return loc.Store, false, err
 		case err != nil || loc.Loss == ledger.Healthy:
 			return loc.Store, loc.Known, err
-		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait/2:
+		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait:
 			q.p.metrics.wait("replay")
 			if err := pause(ctx, jitter(20*time.Millisecond, 100*time.Millisecond)); err != nil {
 				return 0, false, err

@@ -55,9 +55,8 @@ func (w *Worker) bucketLoop(take, work context.Context) {
 			w.forget("bucket " + bucket)
 			return nil
 		}
-		class := s3.Classify(err)
-		n := w.tried("bucket " + bucket)
-		final := n >= w.cfg.MaxAttempts && class != s3.Retryable && class != s3.Throttled && class != s3.Canceled
+		// A store that is down is nobody's last try.
+		final := !transient(err) && w.tried("bucket "+bucket) >= w.cfg.MaxAttempts
 		if final {
 			w.forget("bucket " + bucket)
 			w.log.Info("bucket failed", "bucket", bucket, "error", err.Error())

@@ -203,6 +203,9 @@ func (w *Worker) eachUpload(ctx context.Context, on ledger.Store, bucket string,
 		if err != nil {
 			return s.wrap("list multipart uploads", err)
 		}
+		if out.IsTruncated == nil {
+			return s.wrap("list multipart uploads", s3.ErrNoListing)
+		}
 		for _, u := range out.Uploads {
 			if err := f(aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)); err != nil {
 				return err

@@ -147,3 +147,29 @@ func TestDeleteThatTheLedgerStillKnowsOfIsNotUndoneByALoss(t *testing.T) {
 		})
 	}
 }
+
+func TestWhereUploadsLiveIsNotKnownAfterAHealedLossUntilTheSwitchEnds(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	f.ok(f.PutUpload(f.ctx, object, "remembered", Target))
+	sure := func(id string, store Store, want bool) {
+		t.Helper()
+		s, sure, err := f.UploadSure(f.ctx, object, id)
+		f.ok(err)
+		if s != store || sure != want {
+			t.Errorf("%s on %s, sure: %v", id, s, sure)
+		}
+	}
+	sure("other", Source, true)
+	f.declareLost(f.now)
+	sure("other", Source, false)
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, f.now, false))
+	sure("other", Source, false)
+	sure("remembered", Target, true)
+	f.route(Route{Epoch: 4, Main: Target, State: Steady, Uploads: Target, Run: true})
+	sure("other", Target, true)
+	f.route(Route{Epoch: 5, Main: Source, State: Switched, Uploads: Target, Run: true})
+	sure("other", Target, true)
+}

@@ -11,7 +11,7 @@ else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt'}
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f'}
 local OTHER = {s = 't', t = 's'}
 
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
@@ -33,7 +33,7 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   c, ct  claim: session and token
 --   l      "store:ms": until then a copy commits on that store
 --   d      dirty since, ms
---   a      failed copy attempts
+--   a, f   failed copy attempts; those of them that a store refused for what the object is
 --   ks, kt those of the intents that depend on what the store holds
 --   bs, bt sequence at which a write was ordered before what n holds, though it may have landed last
 local function load(bucket, key)
@@ -43,7 +43,7 @@ local function load(bucket, key)
     n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
     is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
     l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0),
-    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0)}
+    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0)}
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
@@ -128,7 +128,7 @@ local function save(r)
     r.d = NOW
     redis.call('ZADD', P .. 'age', NOW, r.id)
   elseif r.was_dirty and not dirty then
-    r.d, r.a = 0, 0
+    r.d, r.a, r.f = 0, 0, 0
     redis.call('ZREM', P .. 'age', r.id)
     redis.call('HDEL', P .. 'fail', r.id)
   end
@@ -137,7 +137,7 @@ local function save(r)
     if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
   else
     redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
-      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt)
+      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt, 'f', r.f)
     if not visible and r.c == '' then redis.call('PEXPIREAT', P .. 'o:' .. r.id, select(2, locked(r))) else redis.call('PERSIST', P .. 'o:' .. r.id) end
   end
   r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
@@ -180,7 +180,7 @@ local function wrote(r, x, b)
     -- It is later than whatever may be told again of the other store.
     if LOSS ~= '' and r.n == x then r.w = r[x] end
   end
-  r.a = 0
+  r.a, r.f = 0, 0
   redis.call('HDEL', P .. 'fail', r.id)
   save(r)
   enqueue(r, NOW)
