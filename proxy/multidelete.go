@@ -65,7 +65,7 @@ func (q *request) deleteObjects() error {
 		if len(changes) > 1 {
 			body = c.share(raw, items)
 		}
-		a, err := q.deleteAt(c, body, len(changes) > 1 || q.framed())
+		a, err := q.deleteAt(c, body, len(changes) > 1)
 		if err != nil || a.resp.StatusCode != http.StatusOK {
 			for _, rest := range changes[i+1:] {
 				rest.abort()
@@ -86,7 +86,7 @@ func (q *request) deleteNothing(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	return q.forwardTo(store, q.deleteCall(raw, q.framed()))
+	return q.forwardTo(store, q.deleteCall(raw, false))
 }
 
 // deleteCall is a DeleteObjects request with a body, the client's own or a rewritten one.

@@ -143,6 +143,10 @@ func (q *request) dispatch() error {
 // openBody prepares the request's body. Nothing is read from it yet, so that a
 // client which asked with Expect sends nothing until a store takes it.
 func (q *request) openBody() error {
+	if q.in.Key == "" && q.framed() {
+		// S3 takes frames for the content of objects only.
+		return s3.ErrInvalidRequest.With("The value of x-amz-content-sha256 header is invalid.")
+	}
 	if q.r.ContentLength == 0 {
 		// net/http sends no 100 for an empty body, and some clients wait for one.
 		if q.r.Header.Get("Expect") != "" {

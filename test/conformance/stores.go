@@ -33,8 +33,8 @@ func allSetups(short bool) []setup {
 		return []setup{{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{"boto3", sdkGoSuite}}}
 	}
 	return []setup{
-		{name: "versitygw", source: kindVersityGW, target: kindVersityGW, suites: append([]string{versitygwSuite}, some...)},
-		{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{versitygwVersionsSuite, minioGoSuite}},
+		{name: "versitygw", source: kindVersityGW, target: kindVersityGW, suites: append([]string{versitygwSuite, minioGoSuite}, some...)},
+		{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{versitygwVersionsSuite, minioGoSuite, "boto3", sdkGoSuite}},
 		{name: "rgw", source: kindRGW, target: kindVersions, suites: append([]string{versitygwVersionsSuite, minioGoSuite}, some...)},
 	}
 }
