@@ -203,6 +203,34 @@ func TestAnonymousRequestsOnlyWhenAsked(t *testing.T) {
 	}
 }
 
+// During a switch a listing takes two stores; main alone says who may list.
+func TestMainJudgesAnonymousListings(t *testing.T) {
+	for name, tt := range map[string]struct {
+		open ledger.Store // which store's policy lets anybody list
+		want int
+	}{"main's policy": {ledger.Target, 200}, "the old store's policy": {ledger.Source, 403}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})
+			r.createUpload("old/upload")
+			r.put(r.client, "old/object", "v")
+			r.settled()
+			policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:ListBucket","s3:ListBucketVersions","s3:ListBucketMultipartUploads"],"Resource":"arn:aws:s3:::` + r.bucket + `"}]}`
+			_, err := r.direct[tt.open].S3.PutBucketPolicy(t.Context(), &awss3.PutBucketPolicyInput{Bucket: &r.bucket, Policy: &policy})
+			r.must(err)
+			r.route(ledger.Source, ledger.Preparing)
+			r.route(ledger.Target, ledger.Switched)
+			for query, key := range map[string]string{"": "old/object", "list-type=2": "old/object", "versions": "old/object", "uploads": "old/upload"} {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/"+r.bucket+"?"+query, http.NoBody)
+				r.must(err)
+				resp := r.do(req)
+				if resp.StatusCode != tt.want || tt.want == 200 && !strings.Contains(resp.text, "<Key>"+key+"</Key>") {
+					t.Errorf("?%s: %d %s", query, resp.StatusCode, resp.text)
+				}
+			}
+		})
+	}
+}
+
 // What is no list of objects is for the store to refuse, also without a signature.
 func TestAnonymousDeleteOfNothing(t *testing.T) {
 	r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})

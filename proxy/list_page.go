@@ -71,7 +71,11 @@ func noBucket(err error) bool {
 // fetch gets one page of a listing from a store.
 func (q *request) fetch(ctx context.Context, l listQuery, store ledger.Store, w window) (page, error) {
 	query := l.query(w)
-	resp, err := q.send(ctx, store, call{in: q.in, query: &query})
+	c := call{in: q.in, query: &query}
+	if l.own[store] {
+		c.own, c.header = true, http.Header{"X-Amz-Expected-Bucket-Owner": nil}
+	}
+	resp, err := q.send(ctx, store, c)
 	if err != nil {
 		return page{}, err
 	}
