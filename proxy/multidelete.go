@@ -80,9 +80,9 @@ func (q *request) deleteObjects() error {
 	return q.respondBytes(answer.resp, answer.body)
 }
 
-// deleteNothing has main say what it thinks of a list without objects.
+// deleteNothing has the bucket's store say what it thinks of a list without objects.
 func (q *request) deleteNothing(raw []byte) error {
-	store, err := q.mainStore()
+	store, err := q.bucketStore()
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,8 @@ func (q *request) uploadAt(ctx context.Context) (store ledger.Store, there bool,
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		return r.Main, false, nil
+		store, err = q.bucketStore()
+		return store, false, err
 	}
 	return store, true, nil
 }
