@@ -158,7 +158,7 @@ func danglingPolicy(current func() *config.Config) func() worker.Dangling {
 // clientServer serves S3 clients: no timeout bounds a body, only its headers.
 func clientServer(addr string, h http.Handler, secure *tls.Config) *http.Server {
 	return &http.Server{Addr: addr, Handler: h, TLSConfig: secure, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ConnState: newConnections(maxConnections).changed}
+		ConnState: newConnections(connectionLimit(openFiles())).changed}
 }
 
 // drainGrace is how long requests under way may take when a proxy ends.
