@@ -43,7 +43,7 @@ func runSDKGo(ctx context.Context) {
 		{"checksums", g.checksums}, {"conditions", g.conditions}, {"presigned", g.presigned}, {"presigned_form", g.presignedForm},
 		{"multipart", g.multipart}, {"list_pages", g.listPages}, {"copy", g.copy}, {"tags", g.tags}, {"errors", g.errors},
 		{"ssec", g.ssec}, {"ssec_copy", g.ssecCopy}, {"ssec_multipart", g.ssecMultipart}, {"response_overrides", g.responseOverrides},
-		{"conditional_reads", g.conditionalReads}, {"header_twice", g.headerTwice}, {"metadata_twice", g.metadataTwice},
+		{"conditional_reads", g.conditionalReads}, {"not_modified", g.notModified}, {"header_twice", g.headerTwice}, {"metadata_twice", g.metadataTwice},
 		{"delete_all", g.deleteAll},
 	} {
 		fmt.Println("RUN", one.name)
