@@ -110,8 +110,9 @@ func (q *request) uploadAt(ctx context.Context) (store ledger.Store, there bool,
 	in.Operation, in.CopySource = s3.ListParts, s3.CopySource{}
 	query := encodeQuery(map[string][]string{"uploadId": {in.UploadID}, "max-parts": {"1"}})
 	header := http.Header{"X-Amz-Copy-Source": nil, "X-Amz-Copy-Source-Range": nil, "Content-Md5": nil, "Content-Type": nil,
-		"If-Match": nil, "If-None-Match": nil}
-	resp, err := q.send(ctx, store, call{in: in, method: http.MethodGet, query: &query, header: header})
+		"If-Match": nil, "If-None-Match": nil, "X-Amz-Expected-Bucket-Owner": nil}
+	// Whether there is one is the question, not whether the client may know.
+	resp, err := q.send(ctx, store, call{in: in, method: http.MethodGet, query: &query, header: header, own: true})
 	if err != nil {
 		return store, false, err
 	}
