@@ -51,10 +51,7 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 	}
 	for _, p := range r.phases {
 		began := time.Now()
-		kind := r.setup.source
-		if p.onTarget {
-			kind = r.setup.target
-		}
+		kind := r.setup.main(p)
 		res, second, err := r.through(ctx, s, p, kind, direct[kind])
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
@@ -68,9 +65,7 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 
 // isMain says whether clients are served by that kind of store in any phase.
 func (r *runner) isMain(kind string) bool {
-	return slices.ContainsFunc(r.phases, func(p phase) bool {
-		return p.onTarget && kind == r.setup.target || !p.onTarget && kind == r.setup.source
-	})
+	return slices.ContainsFunc(r.phases, func(p phase) bool { return kind == r.setup.main(p) })
 }
 
 // direct runs a suite on a store; those of its cases that are known, if it runs

@@ -39,6 +39,14 @@ func allSetups(short bool) []setup {
 	}
 }
 
+// main is the kind of store that serves clients in a phase.
+func (s setup) main(p phase) string {
+	if p.onTarget {
+		return s.target
+	}
+	return s.source
+}
+
 func (s setup) missing() string {
 	for _, kind := range []string{s.source, s.target} {
 		if _, err := exec.LookPath("radosgw"); kind == kindRGW && err != nil {
