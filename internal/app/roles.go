@@ -74,6 +74,7 @@ func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instan
 	cfg := proxy.Config{
 		Ledger: l, Instance: instance, StateDir: stateDir, MaxInFlight: maxInFlight,
 		Regions:     config.Regions(c.Migration),
+		AskRegions:  len(c.Migration.Spec.Proxy.Regions) == 0,
 		Domains:     c.Migration.Spec.Proxy.Domains,
 		Anonymous:   c.Migration.Spec.Proxy.Anonymous == v1alpha1.AnonymousForward,
 		SignatureV2: c.Migration.Spec.Proxy.SignatureV2,
