@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,6 +206,34 @@ func TestAnonymousRequestsOnlyWhenAsked(t *testing.T) {
 	}
 }
 
+// During a switch a listing takes two stores; main alone says who may list.
+func TestMainJudgesAnonymousListings(t *testing.T) {
+	for name, tt := range map[string]struct {
+		open ledger.Store // which store's policy lets anybody list
+		want int
+	}{"main's policy": {ledger.Target, 200}, "the old store's policy": {ledger.Source, 403}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})
+			r.createUpload("old/upload")
+			r.put(r.client, "old/object", "v")
+			r.settled()
+			policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":["s3:ListBucket","s3:ListBucketVersions","s3:ListBucketMultipartUploads"],"Resource":"arn:aws:s3:::` + r.bucket + `"}]}`
+			_, err := r.direct[tt.open].S3.PutBucketPolicy(t.Context(), &awss3.PutBucketPolicyInput{Bucket: &r.bucket, Policy: &policy})
+			r.must(err)
+			r.route(ledger.Source, ledger.Preparing)
+			r.route(ledger.Target, ledger.Switched)
+			for query, key := range map[string]string{"": "old/object", "list-type=2": "old/object", "versions": "old/object", "uploads": "old/upload"} {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/"+r.bucket+"?"+query, http.NoBody)
+				r.must(err)
+				resp := r.do(req)
+				if resp.StatusCode != tt.want || tt.want == 200 && !strings.Contains(resp.text, "<Key>"+key+"</Key>") {
+					t.Errorf("?%s: %d %s", query, resp.StatusCode, resp.text)
+				}
+			}
+		})
+	}
+}
+
 // What is no list of objects is for the store to refuse, also without a signature.
 func TestAnonymousDeleteOfNothing(t *testing.T) {
 	r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})
@@ -227,6 +258,86 @@ func TestRegionsThatClientsMaySignFor(t *testing.T) {
 		if got := r.get(s3test.Client(t, e), "k"); got != want {
 			t.Errorf("%s: %q", region, got)
 		}
+	}
+}
+
+// Ceph takes any region, and names one to its clients. They go on with it after
+// the switch to a store that does not.
+func TestRegionThatAStoreTakes(t *testing.T) {
+	r := newRig(t, rigOptions{config: func(c *Config) { c.Regions, c.AskRegions = []string{"us-east-1"}, true }})
+	var asked atomic.Int32
+	r.hooks[ledger.Source].set(func(req *http.Request, next next) (*http.Response, error) {
+		if req.URL.Path == "/" {
+			asked.Add(1)
+			if strings.Contains(req.Header.Get("Authorization"), "/default/s3/") {
+				return answer(req, 200, "<ListAllMyBucketsResult/>"), nil
+			}
+		}
+		return next(req)
+	})
+	in := func(region, secret string) *s3.Client {
+		e := r.client.Endpoint
+		e.Region = region
+		if secret != "" {
+			e.SecretAccessKey = secret
+		}
+		return s3test.Client(t, e)
+	}
+	r.put(r.client, "k", "v")
+	r.settled()
+	r.sync()
+	for range 3 {
+		if got := r.get(in("default", "wrong"), "k"); got != "AuthorizationHeaderMalformed" {
+			t.Errorf("a wrong secret: %q", got)
+		}
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("strangers had the store asked %d times", n)
+	}
+	for _, phase := range []string{"Copying", "SwitchStarted"} {
+		for region, want := range map[string]string{"default": "v", "us-east-1": "v", "moon-1": "AuthorizationHeaderMalformed"} {
+			for range 3 {
+				if got := r.get(in(region, ""), "k"); got != want {
+					t.Errorf("%s, %s: %q", phase, region, got)
+				}
+			}
+		}
+		r.route(ledger.Source, ledger.Preparing)
+		r.route(ledger.Target, ledger.Switched)
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("the store was asked %d times about two regions", n)
+	}
+}
+
+func TestRegionsAreRememberedInBounds(t *testing.T) {
+	var fail atomic.Bool
+	var asked atomic.Int32
+	g := newRegions(func(_ context.Context, region string) (bool, error) {
+		asked.Add(1)
+		if fail.Load() {
+			return false, errors.New("out of reach")
+		}
+		return region == "yes", nil
+	})
+	fail.Store(true)
+	if g.take("yes") {
+		t.Error("taken by a store that could not be asked")
+	}
+	fail.Store(false)
+	if !g.take("yes") || g.take("no") {
+		t.Error("not what the store says")
+	}
+	fail.Store(true)
+	if !g.take("yes") || g.take("no") || asked.Load() != 3 {
+		t.Errorf("not remembered; asked %d times", asked.Load())
+	}
+	fail.Store(false)
+	for i := range 2 * maxRegions {
+		g.take(fmt.Sprint("r", i))
+	}
+	if n := len(g.taken); n > maxRegions {
+		t.Errorf("%d are remembered", n)
 	}
 }
 

@@ -59,7 +59,7 @@ func (q *request) newerElsewhere(ctx context.Context) (keys []string, main ledge
 	for after := ""; ; {
 		horizon := ""
 		if unsure {
-			if horizon, err = q.compareRange(ctx, "", after); err != nil {
+			if horizon, err = q.compareRange(ctx, main, "", after); err != nil {
 				return nil, main, err
 			}
 		}

@@ -58,7 +58,7 @@ func (q *request) awaitBucket(ctx context.Context, began time.Time) error {
 
 // bothHaveBucket reports whether the bucket exists on both stores, or on none.
 func (q *request) bothHaveBucket(ctx context.Context) (bool, error) {
-	c := call{method: http.MethodHead, query: new(string), header: http.Header{},
+	c := call{method: http.MethodHead, own: true, query: new(string), header: http.Header{},
 		in: s3.Request{Bucket: q.in.Bucket, Addressing: q.in.Addressing, Operation: s3.HeadBucket, Class: s3.ClassBucketRead}}
 	for _, name := range selective {
 		c.header[name] = nil

@@ -129,6 +129,26 @@ func TestUnknownUploadDuringASwitch(t *testing.T) {
 	}
 }
 
+// Who may not look for an upload is told so by main.
+func TestUnknownUploadOfAnybodyDuringASwitch(t *testing.T) {
+	r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.hooks[ledger.Source].set(func(req *http.Request, next next) (*http.Response, error) {
+		if req.Header.Get("Authorization") == "" {
+			return answer(req, 403, "<Error><Code>AccessDenied</Code><Message>the old store</Message></Error>"), nil
+		}
+		return next(req)
+	})
+	for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPost} {
+		req, err := http.NewRequestWithContext(t.Context(), method, r.url+"/"+r.bucket+"/k?uploadId=none", strings.NewReader(""))
+		r.must(err)
+		if resp := r.do(req); resp.StatusCode != 403 || strings.Contains(resp.text, "the old store") {
+			t.Errorf("%s: %d %s", method, resp.StatusCode, resp.text)
+		}
+	}
+}
+
 func TestListingRefusalsDuringASwitch(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	r.route(ledger.Source, ledger.Preparing)

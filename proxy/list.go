@@ -175,6 +175,7 @@ type overlayLost struct{ state ledger.LossState }
 func (*overlayLost) Error() string { return "the ledger lost which keys are dirty" }
 
 func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Store, unsure bool) error {
+	l.own[listed.Other()] = true
 	o := overlay{
 		listed: listed, delimiter: l.delimiter,
 		fetch: func(ctx context.Context, s ledger.Store, w window) (page, error) {
@@ -184,7 +185,7 @@ func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Sto
 			horizon := ""
 			if unsure {
 				// Whatever differs on this range is put into the ledger first.
-				if horizon, err = q.compareRange(ctx, prefix, after); err != nil {
+				if horizon, err = q.compareRange(ctx, listed, prefix, after); err != nil {
 					return page, err
 				}
 			}

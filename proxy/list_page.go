@@ -71,7 +71,7 @@ func noBucket(err error) bool {
 // fetch gets one page of a listing from a store.
 func (q *request) fetch(ctx context.Context, l listQuery, store ledger.Store, w window) (page, error) {
 	query := l.query(w)
-	resp, err := q.send(ctx, store, call{in: q.in, query: &query})
+	resp, err := q.send(ctx, store, call{in: q.in, query: &query, own: l.own[store]})
 	if err != nil {
 		return page{}, err
 	}

@@ -50,6 +50,9 @@ type listQuery struct {
 	wrapped    bool // markerFrom is known
 	max        int
 	refused    bool // the page size is one that stores refuse
+	// own are the stores that are asked with their own keys: the other one judges
+	// whether the client may list, and this one's policy may be a moment behind.
+	own [2]bool
 }
 
 func parseListQuery(op s3.Operation, raw string) (listQuery, error) {

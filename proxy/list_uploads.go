@@ -13,6 +13,7 @@ import (
 // listUploads merges the multipart uploads of both stores: those that the ledger
 // places where they are. The rest are copies under way.
 func (q *request) listUploads(ctx context.Context, l listQuery, main ledger.Store) error {
+	l.own[main.Other()] = true
 	after := l.after
 	if p, ok := rollUp(after, l.prefix, l.delimiter); ok && p == after {
 		after += lastRune

@@ -88,7 +88,7 @@ var selective = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-U
 
 // look asks a store for what it holds of an object.
 func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object) (ledger.Seen, error) {
-	c := call{method: http.MethodHead, query: new(string), header: http.Header{}, in: s3.Request{Bucket: o.Bucket, Key: o.Key, Addressing: q.in.Addressing,
+	c := call{method: http.MethodHead, own: true, query: new(string), header: http.Header{}, in: s3.Request{Bucket: o.Bucket, Key: o.Key, Addressing: q.in.Addressing,
 		Operation: s3.HeadObject, Class: s3.ClassObjectRead}}
 	for _, name := range selective {
 		c.header[name] = nil
@@ -163,7 +163,7 @@ func (q *request) uploadStore(ctx context.Context) (ledger.Store, error) {
 	in := q.in
 	in.Operation, in.Class = s3.ListParts, s3.ClassMultipart
 	query := encodeQuery(map[string][]string{"uploadId": {q.in.UploadID}, "max-parts": {"1"}})
-	c := call{in: in, method: http.MethodGet, query: &query, header: http.Header{}}
+	c := call{in: in, method: http.MethodGet, own: true, query: &query, header: http.Header{}}
 	for _, name := range selective {
 		c.header[name] = nil
 	}

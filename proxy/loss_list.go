@@ -34,13 +34,15 @@ func (q *request) bucketLocation(ctx context.Context) (loc ledger.Location, err 
 
 // compareRange compares the stores' listings of a key range and has the ledger
 // know what differs, as a read of each key would. It returns the last key that
-// was compared; "": the range is exhausted.
-func (q *request) compareRange(ctx context.Context, prefix, after string) (horizon string, err error) {
+// was compared; "": the range is exhausted. Judge is the store that says whether
+// the client may list.
+func (q *request) compareRange(ctx context.Context, judge ledger.Store, prefix, after string) (horizon string, err error) {
 	query := map[string][]string{"list-type": {"2"}, "encoding-type": {"url"}}
 	l, err := parseListQuery(s3.ListObjectsV2, encodeQuery(query))
 	if err != nil {
 		return "", err
 	}
+	l.own[judge.Other()] = true
 	var found [2]map[string]string
 	for i := range found {
 		found[i] = map[string]string{}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -66,7 +67,12 @@ func lossRig(t *testing.T) (*rig, *redis.Client) { return lossRigOf(t, nil) }
 
 func lossRigOf(t *testing.T, config func(*Config)) (*rig, *redis.Client) {
 	redisServer := newRedis(t)
-	r := newRig(t, rigOptions{redis: redisServer.Addr, config: config})
+	r := newRig(t, rigOptions{redis: redisServer.Addr, config: func(c *Config) {
+		c.Anonymous = true
+		if config != nil {
+			config(c)
+		}
+	}})
 	rdb := redis.NewClient(&redis.Options{Addr: redisServer.Addr})
 	t.Cleanup(func() { _ = rdb.Close() })
 	return r, rdb
@@ -230,5 +236,36 @@ func TestUploadThatALossHasForgottenIsFoundOnEitherStore(t *testing.T) {
 		if err != nil {
 			t.Errorf("an upload from %s the switch: %v", when, err)
 		}
+	}
+}
+
+// What was lost is found out with the stores' own keys: a client may write and
+// not read.
+func TestClientsThatMayOnlyWriteAfterALoss(t *testing.T) {
+	r, _ := lossRig(t)
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::` + r.bucket + `/*"}]}`
+	for _, c := range r.direct {
+		_, err := c.S3.PutBucketPolicy(t.Context(), &awss3.PutBucketPolicyInput{Bucket: &r.bucket, Policy: &policy})
+		r.must(err)
+	}
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	// By another proxy, which is gone; and Redis forgot it.
+	r.put(r.direct[ledger.Target], "k", "v")
+	up, err := r.direct[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("parts")})
+	r.must(err)
+	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+	r.moveLoss(ledger.Lost)
+	anybody := func(target string, header http.Header) *rawResponse {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, r.url+"/"+r.bucket+"/"+target, strings.NewReader("w"))
+		r.must(err)
+		maps.Copy(req.Header, header)
+		return r.do(req)
+	}
+	if resp := anybody("k", http.Header{"If-None-Match": {"*"}}); resp.StatusCode != 412 {
+		t.Errorf("conditional write: %d %s", resp.StatusCode, resp.text)
+	}
+	if resp := anybody("parts?partNumber=1&uploadId="+*up.UploadId, nil); resp.StatusCode != 200 {
+		t.Errorf("part: %d %s", resp.StatusCode, resp.text)
 	}
 }

@@ -95,7 +95,7 @@ func (q *request) deleteObjects() error {
 		if len(changes) > 1 {
 			body = c.share(raw, items)
 		}
-		a, err := q.deleteAt(c, body, len(changes) > 1 || q.framed())
+		a, err := q.deleteAt(c, body, len(changes) > 1)
 		if err != nil || a.resp.StatusCode != http.StatusOK {
 			for _, rest := range changes[i+1:] {
 				rest.abort()
@@ -110,13 +110,13 @@ func (q *request) deleteObjects() error {
 	return q.respondBytes(answer.resp, answer.body)
 }
 
-// deleteNothing has main say what it thinks of a list without objects.
+// deleteNothing has the bucket's store say what it thinks of a list without objects.
 func (q *request) deleteNothing(raw []byte) error {
-	store, err := q.mainStore()
+	store, err := q.bucketStore()
 	if err != nil {
 		return err
 	}
-	return q.forwardTo(store, q.deleteCall(raw, q.framed()))
+	return q.forwardTo(store, q.deleteCall(raw, false))
 }
 
 // deleteCall is a DeleteObjects request with a body, the client's own or a rewritten one.

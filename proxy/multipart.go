@@ -59,7 +59,7 @@ func (q *request) dropUpload(store ledger.Store, id string) {
 	in := q.in
 	in.Operation, in.UploadID = s3.AbortMultipartUpload, id
 	query := encodeQuery(map[string][]string{"uploadId": {id}})
-	resp, err := q.send(q.r.Context(), store, call{in: in, method: http.MethodDelete, query: &query, write: true})
+	resp, err := q.send(q.r.Context(), store, call{in: in, method: http.MethodDelete, query: &query, write: true, own: true})
 	if err != nil {
 		q.p.log.Info("an upload that nobody knows could not be aborted", "bucket", in.Bucket, "store", store.String(), "error", err.Error())
 		return
@@ -111,13 +111,15 @@ func (q *request) uploadAt(ctx context.Context) (store ledger.Store, there bool,
 	query := encodeQuery(map[string][]string{"uploadId": {in.UploadID}, "max-parts": {"1"}})
 	header := http.Header{"X-Amz-Copy-Source": nil, "X-Amz-Copy-Source-Range": nil, "Content-Md5": nil, "Content-Type": nil,
 		"If-Match": nil, "If-None-Match": nil}
-	resp, err := q.send(ctx, store, call{in: in, method: http.MethodGet, query: &query, header: header})
+	// Whether there is one is the question, not whether the client may know.
+	resp, err := q.send(ctx, store, call{in: in, method: http.MethodGet, query: &query, header: header, own: true})
 	if err != nil {
 		return store, false, err
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		return r.Main, false, nil
+		store, err = q.bucketStore()
+		return store, false, err
 	}
 	return store, true, nil
 }

@@ -50,6 +50,8 @@ type Config struct {
 	SignatureV2 bool
 	// Regions that clients may sign for. Empty: any.
 	Regions []string
+	// AskRegions lets clients sign for another region too if a store takes it.
+	AskRegions bool
 	// Domains are host names below which a bucket may be named in the host.
 	Domains []string
 	// BucketNames maps names on the source to names on the target, where they differ.
@@ -150,6 +152,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.clients = newClientTable(cfg.Clients, cfg.Stores)
 	p.verifier = &s3.Verifier{Lookup: p.clients.keys, Regions: cfg.Regions, SignatureV2: cfg.SignatureV2, Domains: cfg.Domains}
+	if cfg.AskRegions {
+		p.verifier.TakesRegion = newRegions(p.takesRegion).take
+	}
 	if p.unrecorded, err = openUnrecorded(cfg.StateDir, cfg.MaxInFlight, cfg.Log); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}

@@ -109,7 +109,7 @@ func (q *request) versionStore() (*ledger.Store, error) {
 	if err != nil || r.State == ledger.Steady {
 		return nil, err
 	}
-	head := call{method: http.MethodHead, in: s3.Request{Bucket: q.in.Bucket, Key: q.in.Key, Addressing: q.in.Addressing,
+	head := call{method: http.MethodHead, own: true, in: s3.Request{Bucket: q.in.Bucket, Key: q.in.Key, Addressing: q.in.Addressing,
 		Operation: s3.HeadObject, Class: s3.ClassObjectRead, VersionID: q.in.VersionID}}
 	query := encodeQuery(map[string][]string{"versionId": {q.in.VersionID}})
 	head.query = &query

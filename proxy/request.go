@@ -143,6 +143,10 @@ func (q *request) dispatch() error {
 // openBody prepares the request's body. Nothing is read from it yet, so that a
 // client which asked with Expect sends nothing until a store takes it.
 func (q *request) openBody() error {
+	if q.in.Key == "" && q.framed() {
+		// S3 takes frames for the content of objects only.
+		return s3.ErrInvalidRequest.With("The value of x-amz-content-sha256 header is invalid.")
+	}
 	if q.r.ContentLength == 0 {
 		// net/http sends no 100 for an empty body, and some clients wait for one.
 		if q.r.Header.Get("Expect") != "" {
@@ -164,12 +168,12 @@ func (q *request) openBody() error {
 	return nil
 }
 
-// preflight passes a CORS preflight on to main: browsers don't sign it.
+// preflight passes a CORS preflight on to where the bucket is newest: browsers don't sign it.
 func (q *request) preflight() error {
 	if q.in.Bucket != "" && !q.p.migrates(q.in.Bucket) {
 		return q.forwardTo(ledger.Source, call{in: q.in, plain: true})
 	}
-	store, err := q.mainStore()
+	store, err := q.bucketStore()
 	if err != nil {
 		return err
 	}
@@ -193,6 +197,16 @@ func (q *request) outside() error {
 func (q *request) mainStore() (ledger.Store, error) {
 	r, err := q.p.obeyed(q.r.Context())
 	return r.Main, err
+}
+
+// bucketStore returns the store that holds what is newest of the bucket itself.
+// While traffic moves the ledger may be a route ahead of this proxy.
+func (q *request) bucketStore() (ledger.Store, error) {
+	if q.in.Bucket == "" {
+		return q.mainStore()
+	}
+	store, _, err := q.locate(q.r.Context(), ledger.Object{Bucket: q.in.Bucket})
+	return store, err
 }
 
 // lastStore names the store that the request was sent to last.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/internal/s3/s3test"
 )
 
 func formSignature(secret, date, region, policy string) string {
@@ -348,6 +350,38 @@ func TestCORSPreflightIsTheStoresOwn(t *testing.T) {
 		}
 		r.route(ledger.Source, ledger.Preparing)
 		r.route(ledger.Target, ledger.Switched)
+	}
+}
+
+// The ledger is a route ahead of a proxy for a moment: a bucket made then is on
+// the new main, and so is all that is asked about it.
+func TestBucketMadeBeforeTheProxyObeysTheSwitch(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	behind := r.proxy.route.Load()
+	r.route(ledger.Target, ledger.Switched)
+	r.proxy.route.Store(behind)
+	bucket := r.bucket + "-new"
+	r.must(r.client.CreateBucket(t.Context(), bucket, false))
+	t.Cleanup(func() { _ = s3test.RemoveBucket(context.Background(), r.direct[ledger.Target], bucket) })
+	_, err := r.client.S3.PutBucketCors(t.Context(), &awss3.PutBucketCorsInput{Bucket: &bucket, CORSConfiguration: &types.CORSConfiguration{
+		CORSRules: []types.CORSRule{{AllowedMethods: []string{"PUT"}, AllowedOrigins: []string{"http://app"}}}}})
+	r.must(err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, r.url+"/"+bucket+"/k", nil)
+	r.must(err)
+	req.Header.Set("Origin", "http://app")
+	req.Header.Set("Access-Control-Request-Method", "PUT")
+	if resp := r.do(req); resp.StatusCode != 200 {
+		t.Errorf("preflight: %d %s", resp.StatusCode, resp.text)
+	}
+	if resp := r.raw(http.MethodPost, "/"+bucket+"?delete", "<Delete></Delete>", nil); strings.Contains(resp.text, "NoSuchBucket") {
+		t.Errorf("delete of nothing: %d %s", resp.StatusCode, resp.text)
+	}
+	if resp := r.raw(http.MethodGet, "/"+bucket+"/k?uploadId=none", "", nil); !strings.Contains(resp.text, "NoSuchUpload") {
+		t.Errorf("unknown upload: %d %s", resp.StatusCode, resp.text)
+	}
+	if now := r.proxy.route.Load(); now != behind {
+		t.Fatalf("the proxy obeys %+v already", now)
 	}
 }
 

@@ -68,6 +68,7 @@ type call struct {
 	method string     // replaces the client's method
 	write  bool       // outlives the client's connection, so that its outcome becomes known
 	plain  bool       // not signed
+	own    bool       // signed with the store's own key: it is the proxy that asks
 	hash   string     // x-amz-content-sha256; empty: as the body is protected
 	header http.Header
 }
@@ -126,6 +127,9 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	for _, name := range dropped {
 		delete(out.Header, name)
 	}
+	if c.own {
+		delete(out.Header, "X-Amz-Expected-Bucket-Owner") // it may be another one here
+	}
 	for _, name := range connectionHeaders(q.r.Header) {
 		out.Header.Del(name)
 	}
@@ -150,6 +154,8 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	}
 	switch {
 	case c.plain:
+	case c.own:
+		u.signer.Sign(out, hash, time.Now())
 	case q.anonymous && !q.framed():
 		// The store judges what the client says of its body, or does not say.
 		if v := q.r.Header["X-Amz-Content-Sha256"]; v != nil {

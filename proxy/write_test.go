@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -315,6 +316,21 @@ func TestChunkedUploads(t *testing.T) {
 				t.Error("the checksum did not reach the store")
 			}
 		})
+	}
+}
+
+func TestFramedBodyOfABucketIsRefused(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	body := "5\r\nabcde\r\n0\r\n\r\n"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, r.url+"/"+r.bucket+"?tagging", strings.NewReader(body))
+	r.must(err)
+	req.Header.Set("X-Amz-Decoded-Content-Length", "5")
+	s3.NewSigner(r.client.Endpoint).Sign(req, s3.StreamingUnsignedTrailer, time.Now())
+	resp, err := r.client.HTTP.Transport.RoundTrip(req)
+	r.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	if got := s3.ParseError(resp); !errors.Is(got, s3.ErrInvalidRequest) || !strings.Contains(got.Message, "x-amz-content-sha256") {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -236,8 +236,8 @@ type Proxy struct {
 	// +optional
 	SignatureV2 bool `json:"signatureV2,omitempty"`
 
-	// regions that clients may sign for. Left out, those of source and target;
-	// "*" stands for any.
+	// regions that clients may sign for. Left out, those of source and target
+	// and any other that one of these stores takes; "*" stands for any.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

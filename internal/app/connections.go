@@ -10,6 +10,10 @@ import (
 // maxConnections bounds the clients' connections of one process.
 const maxConnections = 16384
 
+// connectionLimit is maxConnections, or fewer where the process may not open the
+// files: each connection may need another one to a store.
+func connectionLimit(files uint64) int { return int(min(maxConnections, files/2)) }
+
 // connections closes the one that has waited for longest when there are too many:
 // nobody is refused, and a client that comes back connects again.
 type connections struct {

@@ -74,6 +74,7 @@ func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instan
 	cfg := proxy.Config{
 		Ledger: l, Instance: instance, StateDir: stateDir, MaxInFlight: maxInFlight,
 		Regions:     config.Regions(c.Migration),
+		AskRegions:  len(c.Migration.Spec.Proxy.Regions) == 0,
 		Domains:     c.Migration.Spec.Proxy.Domains,
 		Anonymous:   c.Migration.Spec.Proxy.Anonymous == v1alpha1.AnonymousForward,
 		SignatureV2: c.Migration.Spec.Proxy.SignatureV2,
@@ -158,7 +159,7 @@ func danglingPolicy(current func() *config.Config) func() worker.Dangling {
 // clientServer serves S3 clients: no timeout bounds a body, only its headers.
 func clientServer(addr string, h http.Handler, secure *tls.Config) *http.Server {
 	return &http.Server{Addr: addr, Handler: h, TLSConfig: secure, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ConnState: newConnections(maxConnections).changed}
+		ConnState: newConnections(connectionLimit(openFiles())).changed}
 }
 
 // drainGrace is how long requests under way may take when a proxy ends.

@@ -159,9 +159,6 @@ func (c *chunkReader) nextChunk() error {
 		copy(c.signature[:], value)
 		c.hash.Reset()
 	}
-	if size > c.left {
-		return ErrIncompleteBody
-	}
 	c.chunkLeft, c.inChunk = size, true
 	return nil
 }
@@ -212,16 +209,32 @@ func (c *chunkReader) link(kind, headers string, sum []byte) [hexHashSize]byte {
 // finish reads and verifies everything behind the last byte of content.
 func (c *chunkReader) finish() error {
 	if c.chunkLeft > 0 {
-		return ErrIncompleteBody
+		return c.excess()
 	}
 	if err := c.nextChunk(); err != nil {
 		return err
+	}
+	if c.chunkLeft > 0 {
+		return ErrIncompleteBody
 	}
 	c.inChunk = false
 	if err := c.verifyChunk(); err != nil {
 		return err
 	}
 	return c.readTrailer()
+}
+
+// excess tells a chunk that holds more than the declared length from one that
+// ends before its own.
+func (c *chunkReader) excess() error {
+	next, err := c.br.Peek(2)
+	switch {
+	case len(next) == 2 && string(next) != "\r\n":
+		return ErrIncompleteBody
+	case err != nil:
+		return incomplete(err)
+	}
+	return errBadChunk
 }
 
 // line returns the next line without its end; it is valid until the next read.

@@ -172,6 +172,32 @@ func TestDecodeUnsignedTrailer(t *testing.T) {
 	}
 }
 
+func TestIncompleteBodySaysWhatIsMissing(t *testing.T) {
+	tests := map[string]struct {
+		body string
+		want *Error
+	}{
+		"more than declared":       {"c\r\nhello world!\r\n0\r\n\r\n", ErrIncompleteBody},
+		"another chunk":            {"b\r\nhello world\r\n1\r\n!\r\n0\r\n\r\n", ErrIncompleteBody},
+		"less than declared":       {"5\r\nhello\r\n0\r\n\r\n", ErrIncompleteBody},
+		"chunk ends early":         {"c\r\nhello world\r\n0\r\n\r\n", errBadChunk},
+		"body ends in its chunk":   {"c\r\nhello world", errBadChunk},
+		"body ends behind a chunk": {"b\r\nhello world", errBadChunk},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			body, _, _, err := DecodeBody(unsignedUpload(tt.body, 11, ""), nil)
+			if err == nil {
+				_, err = io.ReadAll(body)
+			}
+			var got *Error
+			if !errors.As(err, &got) || got.Code != tt.want.Code || got.Message != tt.want.Message {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestEncodeTrailerIsWhatDecodeBodyTakes(t *testing.T) {
 	for name, content := range map[string]string{"content": "hello world", "empty": ""} {
 		t.Run(name, func(t *testing.T) {

@@ -73,15 +73,16 @@ func (v *Verifier) verifyFormSignature(f *Form, policy string, v4 bool) (*Identi
 		if err := a.parseCredential(f.Fields["x-amz-credential"]); err != nil {
 			return nil, err
 		}
-		if err := v.checkRegion(a); err != nil {
-			return nil, err
-		}
-	} else {
-		if !v.SignatureV2 {
-			return nil, errOldSignature
-		}
-		a.accessKeyID, a.signature = f.Fields["awsaccesskeyid"], f.Fields["signature"]
+		return v.inRegion(a, func() (*Identity, error) { return v.verifyFormKeys(a, policy, true) })
 	}
+	if !v.SignatureV2 {
+		return nil, errOldSignature
+	}
+	a.accessKeyID, a.signature = f.Fields["awsaccesskeyid"], f.Fields["signature"]
+	return v.verifyFormKeys(a, policy, false)
+}
+
+func (v *Verifier) verifyFormKeys(a *auth, policy string, v4 bool) (*Identity, error) {
 	keys := v.Lookup(a.accessKeyID)
 	if len(keys) == 0 {
 		return nil, ErrInvalidAccessKeyID.With("", Detail{"AWSAccessKeyId", a.accessKeyID})

@@ -28,6 +28,9 @@ type Verifier struct {
 	Lookup func(accessKeyID string) []Credentials
 	// Regions that clients may sign for; errors name the first. Empty: any.
 	Regions []string
+	// TakesRegion, if set, is asked about other regions, once a signature for one
+	// is known to be good.
+	TakesRegion func(region string) bool
 	// SignatureV2 lets clients sign with Signature Version 2.
 	SignatureV2 bool
 	// Domains are as in [ParseRequest]; Signature Version 2 signs the bucket.
@@ -77,9 +80,23 @@ func (v *Verifier) Verify(r *http.Request) (*Identity, error) {
 		}
 		return v.verifyV2(r, query)
 	}
-	if err := v.checkRegion(a); err != nil {
-		return nil, err
+	return v.inRegion(a, func() (*Identity, error) { return v.verifyV4(r, query, a) })
+}
+
+// inRegion verifies a signature that may be for another region than those known.
+func (v *Verifier) inRegion(a *auth, verify func() (*Identity, error)) (*Identity, error) {
+	wrong := v.checkRegion(a)
+	if wrong != nil && v.TakesRegion == nil {
+		return nil, wrong
 	}
+	id, err := verify()
+	if wrong != nil && (err != nil || !v.TakesRegion(a.region)) {
+		return nil, wrong
+	}
+	return id, err
+}
+
+func (v *Verifier) verifyV4(r *http.Request, query []param, a *auth) (*Identity, error) {
 	keys := v.Lookup(a.accessKeyID)
 	if len(keys) == 0 {
 		return nil, ErrInvalidAccessKeyID.With("", Detail{"AWSAccessKeyId", a.accessKeyID})

@@ -211,6 +211,31 @@ func TestVerifyAllowsFifteenMinutesOfSkew(t *testing.T) {
 	}
 }
 
+func TestVerifyAsksAboutOtherRegionsOnceTheSignatureIsGood(t *testing.T) {
+	v := exampleVerifier()
+	asked := 0
+	v.Regions, v.TakesRegion = []string{"us-east-1"}, func(region string) bool { asked++; return region == "default" }
+	for name, tt := range map[string]struct {
+		region, secret string
+		want           error
+		asked          int
+	}{
+		"known":        {"us-east-1", exampleSecret, nil, 0},
+		"taken":        {"default", exampleSecret, nil, 1},
+		"not taken":    {"moon-1", exampleSecret, ErrAuthorizationHeaderMalformed, 1},
+		"wrong secret": {"default", "wrong", ErrAuthorizationHeaderMalformed, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked = 0
+			r := httptest.NewRequest("GET", "/", nil)
+			NewSigner(Endpoint{AccessKeyID: exampleKey, SecretAccessKey: tt.secret, Region: tt.region}).Sign(r, EmptyPayload, exampleTime)
+			if _, err := v.Verify(r); !errors.Is(err, tt.want) || asked != tt.asked {
+				t.Errorf("got %v, want %v; asked %d times", err, tt.want, asked)
+			}
+		})
+	}
+}
+
 func TestVerifyCacheIsBounded(t *testing.T) {
 	v := exampleVerifier()
 	v.Regions = nil

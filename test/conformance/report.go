@@ -88,8 +88,9 @@ func (p *report) markdown() string {
 		"begun before it makes an object newest on the old store. In Copying a worker is still at work.\n\n" +
 		"*Not as directly* counts the cases that pass on the store itself and not through the proxy.\n" +
 		"*Exceptions* are those of them that cannot hold by nature; their reasons are below. A case that\n" +
-		"passed when it was run again by itself counts as passed, and in *again*. What has no row was not\n" +
-		"run: the table is made in parts (`-keep-rows`).\n\n" +
+		"passed when it was run again by itself counts as passed, and in *again*. versitygw's suite panics\n" +
+		"on Ceph RGW: there its cases are run one by one, and through the proxy those that pass directly.\n" +
+		"What has no row was not run: the table is made in parts (`-keep-rows`).\n\n" +
 		"| stores | suite | phase | passed | failed | skipped | again | exceptions | not as directly |\n| --- | --- | --- | --: | --: | --: | --: | --: | --: |\n")
 	used, byCase := map[exception]bool{}, map[string][]string{}
 	for _, r := range p.all() {

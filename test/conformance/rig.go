@@ -26,6 +26,7 @@ const heldBucket = "crossfade-held"
 type rig struct {
 	dir, binary, manifest string
 	phase                 phase
+	signatureV2           bool // the store that serves clients takes it
 	stores                [2]*store
 	process               *lab.Process
 	proxy                 lab.Endpoint
@@ -48,7 +49,7 @@ spec:
   target:
     endpoint: {{.Target}}
     credentialsRef: {name: keys}
-  proxy: {anonymous: Forward}
+  proxy: {anonymous: Forward, signatureV2: {{.V2}}}
 {{- if .Slow}}
   worker:
     limits: {requestsPerSecond: 1}
@@ -57,7 +58,7 @@ spec:
 
 // startRig starts everything and returns when the phase is reached.
 func startRig(ctx context.Context, root, dir string, set setup, p phase) (g *rig, err error) {
-	g = &rig{dir: dir, phase: p, manifest: filepath.Join(dir, "migration.yaml")}
+	g = &rig{dir: dir, phase: p, signatureV2: set.main(p) == kindRGW, manifest: filepath.Join(dir, "migration.yaml")}
 	defer func() {
 		if err != nil {
 			g.stop()
@@ -141,7 +142,7 @@ func (g *rig) seed(ctx context.Context) error {
 func (g *rig) start(ctx context.Context) error {
 	var text bytes.Buffer
 	err := manifestText.Execute(&text, map[string]any{"Source": g.stores[0].endpoint.URL, "Target": g.stores[1].endpoint.URL,
-		"Key": accessKey, "Secret": secretKey, "Slow": g.phase.slow})
+		"Key": accessKey, "Secret": secretKey, "Slow": g.phase.slow, "V2": g.signatureV2})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -31,12 +32,15 @@ func (r *runner) dir(parts string) string {
 // suite runs a suite on each kind of store directly, then in each phase.
 func (r *runner) suite(ctx context.Context, s suite) error {
 	direct := map[string]results{}
-	for _, kind := range []string{r.setup.source, r.setup.target} {
+	// The names of what is run one by one come from a store where that is not needed.
+	kinds := []string{r.setup.source, r.setup.target}
+	slices.SortStableFunc(kinds, func(a, b string) int { return s.order(a) - s.order(b) })
+	for _, kind := range kinds {
 		if direct[kind] != nil || !r.isMain(kind) {
 			continue
 		}
 		began := time.Now()
-		res, err := r.direct(ctx, s, kind)
+		res, err := r.direct(ctx, s, kind, direct[r.setup.target])
 		if err != nil {
 			return fmt.Errorf("directly on %s: %w", kind, err)
 		}
@@ -47,11 +51,8 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 	}
 	for _, p := range r.phases {
 		began := time.Now()
-		kind := r.setup.source
-		if p.onTarget {
-			kind = r.setup.target
-		}
-		res, second, err := r.through(ctx, s, p, direct[kind])
+		kind := r.setup.main(p)
+		res, second, err := r.through(ctx, s, p, kind, direct[kind])
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -64,30 +65,38 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 
 // isMain says whether clients are served by that kind of store in any phase.
 func (r *runner) isMain(kind string) bool {
-	return slices.ContainsFunc(r.phases, func(p phase) bool {
-		return p.onTarget && kind == r.setup.target || !p.onTarget && kind == r.setup.source
-	})
+	return slices.ContainsFunc(r.phases, func(p phase) bool { return kind == r.setup.main(p) })
 }
 
-func (r *runner) direct(ctx context.Context, s suite, kind string) (results, error) {
+// direct runs a suite on a store; those of its cases that are known, if it runs
+// them one by one.
+func (r *runner) direct(ctx context.Context, s suite, kind string, known results) (results, error) {
 	dir := r.dir(s.name + "-direct")
 	st, err := startStore(ctx, r.root, dir, kind, "store")
 	if err != nil {
 		return nil, err
 	}
 	defer st.stop()
+	if s.order(kind) > 0 {
+		return s.runEach(ctx, filepath.Join(dir, "suite"), st.endpoint, slices.Collect(maps.Keys(known)))
+	}
 	return s.run(ctx, filepath.Join(dir, "suite"), st.endpoint, nil)
 }
 
 // through runs a suite through the proxy in a phase. What passes directly and
 // failed here is tried again, a case at a time: second counts those that passed.
-func (r *runner) through(ctx context.Context, s suite, p phase, direct results) (res results, second int, err error) {
+func (r *runner) through(ctx context.Context, s suite, p phase, kind string, direct results) (res results, second int, err error) {
 	g, err := startRig(ctx, r.root, r.dir(s.name+"-"+p.name), r.setup, p)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() { g.stop() }()
-	if res, err = s.run(ctx, filepath.Join(g.dir, "suite"), g.proxy, nil); err != nil {
+	if s.order(kind) > 0 {
+		res, err = s.runEach(ctx, filepath.Join(g.dir, "suite"), g.proxy, direct.passed())
+	} else {
+		res, err = s.run(ctx, filepath.Join(g.dir, "suite"), g.proxy, nil)
+	}
+	if err != nil {
 		return nil, 0, err
 	}
 	if err := g.holds(); err != nil {

@@ -28,6 +28,11 @@ type goCases struct {
 	large  []byte
 }
 
+type goCase struct {
+	name string
+	run  func(context.Context) error
+}
+
 // runSDKGo prints a line for each case, as any suite does.
 func runSDKGo(ctx context.Context) {
 	endpoint := os.Getenv("S3_ENDPOINT")
@@ -35,15 +40,15 @@ func runSDKGo(ctx context.Context) {
 	_, _ = rand.Read(g.large)
 	g.c = s3.New(s3.Options{BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), "")})
-	for _, one := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
+	cases := []goCase{
 		{"create_bucket", g.createBucket}, {"put_get_head", g.putGetHead}, {"large_object", g.largeObject}, {"strange_keys", g.strangeKeys},
 		{"checksums", g.checksums}, {"conditions", g.conditions}, {"presigned", g.presigned}, {"presigned_form", g.presignedForm},
 		{"multipart", g.multipart}, {"list_pages", g.listPages}, {"copy", g.copy}, {"tags", g.tags}, {"errors", g.errors},
-		{"delete_all", g.deleteAll},
-	} {
+		{"ssec", g.ssec}, {"ssec_copy", g.ssecCopy}, {"ssec_multipart", g.ssecMultipart}, {"response_overrides", g.responseOverrides},
+		{"not_modified", g.notModified}, {"header_twice", g.headerTwice}, {"metadata_twice", g.metadataTwice},
+	}
+	cases = append(cases, g.conditionalReads()...)
+	for _, one := range append(cases, goCase{"delete_all", g.deleteAll}) {
 		fmt.Println("RUN", one.name)
 		if err := one.run(ctx); err != nil {
 			fmt.Printf("FAIL %s: %s\n", one.name, strings.ReplaceAll(err.Error(), "\n", " "))
@@ -77,7 +82,7 @@ func (g *goCases) get(ctx context.Context, key string, change ...func(*s3.GetObj
 
 func same[T comparable](got, want T) error {
 	if got != want {
-		return fmt.Errorf("got %.80v, not %.80v", got, want)
+		return fmt.Errorf("got %.80s, not %.80s", fmt.Sprint(got), fmt.Sprint(want))
 	}
 	return nil
 }

@@ -33,10 +33,18 @@ func allSetups(short bool) []setup {
 		return []setup{{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{"boto3", sdkGoSuite}}}
 	}
 	return []setup{
-		{name: "versitygw", source: kindVersityGW, target: kindVersityGW, suites: append([]string{versitygwSuite}, some...)},
-		{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{versitygwVersionsSuite, minioGoSuite}},
+		{name: "versitygw", source: kindVersityGW, target: kindVersityGW, suites: append([]string{versitygwSuite, minioGoSuite}, some...)},
+		{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{versitygwVersionsSuite, minioGoSuite, "boto3", sdkGoSuite}},
 		{name: "rgw", source: kindRGW, target: kindVersions, suites: append([]string{versitygwVersionsSuite, minioGoSuite}, some...)},
 	}
+}
+
+// main is the kind of store that serves clients in a phase.
+func (s setup) main(p phase) string {
+	if p.onTarget {
+		return s.target
+	}
+	return s.source
 }
 
 func (s setup) missing() string {

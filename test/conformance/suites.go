@@ -30,7 +30,7 @@ func allSuites(root string) []suite {
 }
 
 func versitygw(name string, flags ...string) suite {
-	return suite{name: name, needs: []string{"versitygw"}, single: true, timeout: 40 * time.Minute,
+	return suite{name: name, needs: []string{"versitygw"}, single: true, panics: []string{kindRGW}, timeout: 40 * time.Minute,
 		argv: func(e lab.Endpoint, cases []string) []string {
 			bin, _ := lab.FindBinary("versitygw")
 			base := []string{bin, "test", "-a", e.AccessKey, "-s", e.SecretKey, "-e", e.URL}

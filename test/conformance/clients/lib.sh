@@ -13,6 +13,8 @@ mkdir -p tree/a/b "tree/sp ace"
 for i in $(seq 30); do printf 'file %s' "$i" >"tree/a/f$i"; done
 printf 'deep' >tree/a/b/deep
 printf 'strange' >"tree/sp ace/ünïcode+plus&amp.txt"
+# A store tells times in seconds: a file written in the second of its upload would seem newer.
+find tree -type f -exec touch -d '1 hour ago' {} +
 
 same() { cmp "$1" "$2" || { echo "$1 and $2 differ"; return 1; }; }
 # refused TEXT COMMAND...: the command must fail, and say TEXT.
