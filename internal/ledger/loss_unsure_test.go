@@ -94,6 +94,25 @@ func TestCommitAfterALossCounts(t *testing.T) {
 	}
 }
 
+// An upload that ended on the old main while it was still being found out what was
+// lost counts, though somebody died who could have told more: it is later than
+// whatever they did, and the stores alone can't tell.
+func TestUploadThatEndedSinceALossCounts(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	f.ok(f.MarkLost(f.ctx, f.now))
+	old := Source
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &old})))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+	loc, err := f.Lookup(f.ctx, object)
+	f.ok(err)
+	if loc.Loss != Healthy || loc.Store != Source {
+		t.Errorf("%+v", loc)
+	}
+}
+
 // A record from before the loss is not copied by anybody: who waited for that
 // would wait for ever.
 func TestConditionalWriteDoesNotWaitForARecordFromBeforeALoss(t *testing.T) {

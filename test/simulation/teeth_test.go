@@ -186,7 +186,7 @@ var lossTeeth = []*tooth{
 		{"for i = 10, #ARGV do addtask", "for i = 10, 9 do addtask"}, {"if #ARGV < 10 then", "if true then"},
 	}},
 	{rule: "each call looks for what its session was told", edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
-	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and math.max(r.s, r.t) >= BASE", "return true"}}},
+	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
 	{rule: "a commit whose intent was lost counts", edits: []edit{{"if LOSS ~= '' and not gone then", "if false then"}}},
