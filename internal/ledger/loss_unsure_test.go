@@ -113,6 +113,21 @@ func TestUploadThatEndedSinceALossCounts(t *testing.T) {
 	}
 }
 
+// The stores are compared by what main has taken since it became main: not by when the
+// switch began that was turned back since.
+func TestMainIsAsOldAsTheLastChange(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	f.declareLost(f.now)
+	f.now = f.now.Add(time.Hour)
+	f.route(Route{Epoch: switched.Epoch + 1, Main: Source, State: Switched, Sync: true, Uploads: Source, Run: true})
+	loc, err := f.Lookup(f.ctx, object)
+	f.ok(err)
+	if loc.Loss != Lost || loc.Since > time.Minute {
+		t.Errorf("%+v", loc)
+	}
+}
+
 // A record from before the loss is not copied by anybody: who waited for that
 // would wait for ever.
 func TestConditionalWriteDoesNotWaitForARecordFromBeforeALoss(t *testing.T) {

@@ -138,7 +138,7 @@ func newPlan(seed uint64, at aim) *plan {
 		}
 		p.clients = append(p.clients, ops)
 	}
-	if p.buckets = chance(r, .25); p.buckets {
+	if p.buckets = chance(r, .25) && at != losses && at != lostDirty; p.buckets {
 		for c := range 3 {
 			p.clients = append(p.clients, spareOps(r, drawOps(r, clients+c, length, 1, false, p.switches)))
 		}
@@ -172,7 +172,7 @@ func newPlan(seed uint64, at aim) *plan {
 	for i := range r.IntN(7) {
 		p.faults = append(p.faults, drawFault(r, i, length))
 	}
-	if chance(r, .3) {
+	if !p.buckets && chance(r, .3) { // what becomes of a bucket then is not told apart by anybody
 		p.drawLosses(r, length)
 	}
 	p.audit = p.audit || chance(r, .2)

@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/internal/s3/s3test"
+)
+
+// waited says whether a request has had to wait for its bucket.
+func (r *rig) waited() bool {
+	return testutil.ToFloat64(r.proxy.metrics.waits.WithLabelValues("bucket")) > 0
+}
+
+// A bucket made just before the switch is on the old main only for a moment: what
+// is done in it goes to the new one.
+func TestObjectsOfABucketMadeJustBeforeTheSwitchWaitForIt(t *testing.T) {
+	for name, do := range map[string]func(*rig) int{
+		"write":  func(r *rig) int { return rawPut(r, "k", "v") },
+		"read":   func(r *rig) int { return r.raw(http.MethodGet, "/"+r.bucket+"/none", "", nil).StatusCode - 204 },
+		"list":   func(r *rig) int { return r.raw(http.MethodGet, "/"+r.bucket+"?list-type=2", "", nil).StatusCode },
+		"upload": func(r *rig) int { return r.raw(http.MethodPost, "/"+r.bucket+"/k?uploads=", "", nil).StatusCode },
+		"delete many": func(r *rig) int {
+			_, err := r.client.S3.DeleteObjects(r.Context(), &awss3.DeleteObjectsInput{Bucket: &r.bucket, Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: aws.String("k")}}}})
+			r.must(err)
+			return 200
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			r.route(ledger.Source, ledger.Preparing)
+			r.bucket += "-new"
+			_, err := r.client.S3.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &r.bucket})
+			r.must(err)
+			t.Cleanup(func() {
+				for _, c := range r.direct {
+					_ = s3test.RemoveBucket(context.Background(), c, r.bucket)
+				}
+			})
+			r.settled()
+			r.route(ledger.Target, ledger.Switched)
+			done := make(chan int, 1)
+			go func() { done <- do(r) }()
+			r.eventually("it waits", r.waited)
+			_, err = r.direct[ledger.Target].S3.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &r.bucket})
+			r.must(err)
+			r.sync()
+			if s := <-done; s != 200 {
+				t.Errorf("status %d", s)
+			}
+		})
+	}
+}
+
+// A bucket deleted just before the switch takes no write on the new main, where it
+// is still there for a moment.
+func TestBucketDeletedJustBeforeTheSwitchTakesNoWrite(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	_, err := r.client.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &r.bucket})
+	r.must(err)
+	r.settled()
+	r.route(ledger.Target, ledger.Switched)
+	done := make(chan int, 1)
+	go func() { done <- rawPut(r, "k", "v") }()
+	r.eventually("it waits", r.waited)
+	_, err = r.direct[ledger.Target].S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &r.bucket})
+	r.must(err) // nothing was put there, and no intent is in the way of what is deleted in it
+	r.sync()
+	if s := <-done; s != http.StatusNotFound {
+		t.Errorf("status %d", s)
+	}
+}
+
+// A setting that is not copied yet keeps nobody waiting.
+func TestBucketWhoseSettingsDifferIsServed(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	_, err := r.client.S3.PutBucketTagging(t.Context(), &awss3.PutBucketTaggingInput{Bucket: &r.bucket,
+		Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}}})
+	r.must(err)
+	r.settled()
+	r.route(ledger.Target, ledger.Switched)
+	if s := rawPut(r, "k", "v"); s != 200 || r.waited() {
+		t.Errorf("status %d, waited %t", s, r.waited())
+	}
+}
+
+// While a key's delete is not copied, its old store may lack a bucket that was made
+// again since: it does not answer for it.
+func TestKeyOfABucketMadeAgainIsMissingNotItsBucket(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.put(r.client, "k", "v")
+	r.settled()
+	r.sync()
+	r.route(ledger.Source, ledger.Preparing)
+	r.del(r.client, "k") // dirty on the source
+	_, err := r.client.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &r.bucket})
+	r.must(err)
+	r.settled()
+	r.route(ledger.Target, ledger.Switched)
+	// The worker has brought the bucket's end over, and a client makes it again.
+	r.del(r.direct[ledger.Target], "k")
+	claims, err := r.ledger.ClaimEvents(t.Context(), "worker", 100)
+	r.must(err)
+	for _, c := range claims {
+		if c.Object.Key == "" {
+			r.must(errors.Join(r.ledger.Settle(t.Context(), c)...))
+		}
+	}
+	_, err = r.client.S3.GetObject(t.Context(), &awss3.GetObjectInput{Bucket: &r.bucket, Key: aws.String("k")})
+	if code, _ := s3.ErrorCode(err); code != "NoSuchKey" {
+		t.Errorf("%q: %v", code, err)
+	}
+}
