@@ -63,11 +63,7 @@ func (q *request) decide(ctx context.Context, o ledger.Object, loc ledger.Locati
 		})
 	}
 	if err := g.Wait(); err != nil {
-		if ctx.Err() != nil {
-			return 0, false, ctx.Err()
-		}
-		q.p.log.Info("the stores can't be compared, so the read is refused", "bucket", o.Bucket, "key", o.Key, "error", err.Error())
-		return 0, false, s3.ErrSlowDown.With("The newest version is not known just now. Please try again.")
+		return 0, false, q.incomparable(ctx, err)
 	}
 	newest, differ := loc.Newest(loc.Since+time.Since(asked), seen)
 	if !differ {
@@ -79,6 +75,15 @@ func (q *request) decide(ctx context.Context, o ledger.Object, loc ledger.Locati
 		return err
 	})
 	return newest, true, err
+}
+
+// incomparable refuses a read because a store could not be asked.
+func (q *request) incomparable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	q.p.log.Info("the stores can't be compared, so the read is refused", "bucket", q.in.Bucket, "key", q.in.Key, "error", err.Error())
+	return s3.ErrSlowDown.With("The newest version is not known just now. Please try again.")
 }
 
 // selective are the headers that have a HEAD tell of something else than the
@@ -100,7 +105,7 @@ func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object)
 	_ = resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
-		return ledger.Seen{}, nil
+		return ledger.Seen{}, q.missing(ctx, store, c)
 	case resp.StatusCode != http.StatusOK:
 		return ledger.Seen{}, fmt.Errorf("%s answers %s", store, resp.Status)
 	}
@@ -112,6 +117,27 @@ func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object)
 	}
 	out.Age = now.Sub(modified) // by the store's own clock
 	return out, nil
+}
+
+// missing returns nil if a store itself says that it does not have what a HEAD did
+// not find: that has no body, and gateways answer 404 too while a store is away.
+func (q *request) missing(ctx context.Context, store ledger.Store, c call) error {
+	c.method, c.in.Operation = http.MethodGet, s3.GetObject
+	resp, err := q.send(ctx, store, c)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusNotFound {
+		raw, err := readBounded(resp.Body, maxPage)
+		if err != nil {
+			return err
+		}
+		if code := (&storeError{store, resp, raw}).code(); code == s3.ErrNoSuchKey.Code || code == s3.ErrNoSuchBucket.Code {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s answers 404, then %s, but not that the key is missing", store, resp.Status)
 }
 
 // begin is the proxy's begin; what the ledger does not know after a loss, the

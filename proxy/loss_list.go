@@ -47,8 +47,11 @@ func (q *request) compareRange(ctx context.Context, judge ledger.Store, prefix, 
 	for i := range found {
 		found[i] = map[string]string{}
 		p, err := q.fetch(ctx, l, ledger.Store(i), window{prefix: prefix, after: after, max: pageLimit})
+		if err == nil && p.doc.text("IsTruncated") == "" {
+			err = s3.ErrNoListing // an error page would look like a store without keys
+		}
 		if err != nil && !noBucket(err) {
-			return "", err
+			return "", q.incomparable(ctx, err)
 		}
 		for _, it := range p.items {
 			found[i][it.key] = contentOf(it)

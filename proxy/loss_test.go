@@ -173,7 +173,8 @@ func TestProxyThatStartsBesideAnOlderLedgerServesTheRouteOfTheMigration(t *testi
 		if err := c.Ledger.SetRoute(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}
-		c.Fallback = &now
+		remembered := now
+		c.Fallback = &remembered
 	}})
 	r.put(r.direct[0], "k", "old")
 	r.put(r.direct[1], "k", "newest")
@@ -267,5 +268,32 @@ func TestClientsThatMayOnlyWriteAfterALoss(t *testing.T) {
 	}
 	if resp := anybody("parts?partNumber=1&uploadId="+*up.UploadId, nil); resp.StatusCode != 200 {
 		t.Errorf("part: %d %s", resp.StatusCode, resp.text)
+	}
+}
+
+// What a gateway says while a store is away must not decide, for good, which store
+// holds the newest version.
+func TestGatewaysAnswerDoesNotDecideWhatIsNewest(t *testing.T) {
+	r, _ := lossRig(t)
+	r.put(r.client, "k", "on the source alone")
+	r.settled()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+	all, err := r.ledger.Losses(t.Context())
+	r.must(err)
+	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Lost, time.Now(), true)) // and nobody tells of it
+	for name, status := range map[string]int{"404": 404, "a page with status 200": 200} {
+		r.hooks[ledger.Source].set(func(req *http.Request, _ func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+			return answer(req, status, "<html><body>default backend</body></html>"), nil
+		})
+		for path, what := range map[string]string{"/k": "read", "?list-type=2": "listing"} {
+			if resp := r.raw(http.MethodGet, "/"+r.bucket+path, "", nil); resp.StatusCode < 500 {
+				t.Errorf("%s, %s: %d %s", name, what, resp.StatusCode, resp.text)
+			}
+		}
+	}
+	if loc, err := r.ledger.Lookup(t.Context(), ledger.Object{Bucket: r.bucket, Key: "k"}); err != nil || loc.Loss != ledger.Lost {
+		t.Errorf("it counts as known that the %s has the newest (%v)", loc.Store, err)
 	}
 }

@@ -177,13 +177,13 @@ func (p *properties) written() time.Time {
 	return p.modified.Add(time.Since(p.now))
 }
 
-// writtenSince says that b was written after a, each by the clock of its own store:
-// they may differ by minutes.
-func (b *properties) writtenSince(a *properties) bool {
-	if a.now.IsZero() || b.now.IsZero() || a.modified.IsZero() || b.modified.IsZero() {
+// writtenSince says that an object was written after another one, each by the clock
+// of its own store: they may differ by minutes.
+func (p *properties) writtenSince(other *properties) bool {
+	if p.now.IsZero() || other.now.IsZero() || p.modified.IsZero() || other.modified.IsZero() {
 		return false
 	}
-	return b.now.Sub(b.modified) <= a.now.Sub(a.modified)
+	return p.now.Sub(p.modified) <= other.now.Sub(other.modified)
 }
 
 // sameSums compares the checksums that both stores keep. Checksums made of those
