@@ -13,12 +13,18 @@ import (
 func (q *request) deleteBucket() error {
 	ctx := q.r.Context()
 	for began := time.Now(); ; {
-		keys, main, err := q.newerElsewhere(ctx)
+		c, err := q.begin(ctx, []string{""}, ledger.BeginOptions{InSync: true})
 		if err != nil {
 			return err
 		}
-		if len(keys) == 0 {
-			return q.write(ledger.BeginOptions{InSync: true})
+		// Looked for once it has begun: the switch may have been turned back before.
+		keys, main, err := q.newerElsewhere(ctx)
+		if err == nil && len(keys) == 0 && main == c.store {
+			return q.forwardChange(c, call{in: q.in, body: q.body, write: true})
+		}
+		c.abort()
+		if err != nil {
+			return err
 		}
 		if time.Since(began) > q.p.cfg.MaxInFlight {
 			return s3.ErrSlowDown

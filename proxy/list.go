@@ -138,15 +138,20 @@ func (q *request) listMoving(ctx context.Context, l listQuery) error {
 		if err != nil {
 			return err
 		}
+		if stands, err := q.bucketStands(ctx, loc.Route); err != nil {
+			return err
+		} else if !stands {
+			if err := q.awaitBucket(ctx, began); err != nil {
+				return err
+			}
+			continue
+		}
 		main := loc.Route.Main
 		if l.op == s3.ListMultipartUploads {
 			return q.listUploads(ctx, l, main)
 		}
 		unsure := compare || loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched
 		err = q.listMerged(ctx, l, main, unsure)
-		if noBucket(err) && loc.Store != main {
-			err = q.listMerged(ctx, l, main.Other(), unsure)
-		}
 		var lost *overlayLost
 		if !errors.As(err, &lost) {
 			return err

@@ -22,9 +22,17 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 	for began := time.Now(); ; {
 		loc, err := q.p.locate(ctx, o)
 		switch {
+		case err == nil && loc.Loss == ledger.Healthy && !loc.Known && o.Key != "" && o.Bucket == q.in.Bucket:
+			stands, err := q.bucketStands(ctx, loc.Route)
+			if !stands && err == nil {
+				if err = q.awaitBucket(ctx, began); err == nil {
+					continue
+				}
+			}
+			return loc.Store, false, err
 		case err != nil || loc.Loss == ledger.Healthy:
 			return loc.Store, loc.Known, err
-		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait/2:
+		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait:
 			q.p.metrics.wait("replay")
 			if err := pause(ctx, jitter(20*time.Millisecond, 100*time.Millisecond)); err != nil {
 				return 0, false, err
@@ -109,8 +117,22 @@ func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object)
 // begin is the proxy's begin; what the ledger does not know after a loss, the
 // stores are asked for.
 func (q *request) begin(ctx context.Context, keys []string, opt ledger.BeginOptions) (*change, error) {
-	for {
+	for began := time.Now(); ; {
 		c, err := q.p.begin(ctx, q.in.Bucket, keys, opt)
+		if err == nil && q.in.Key != "" && opt.Store == nil {
+			stands, err := q.bucketStands(ctx, c.route)
+			if stands && err == nil {
+				return c, nil
+			}
+			c.abort()
+			if err == nil {
+				err = q.awaitBucket(ctx, began)
+			}
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if !errors.Is(err, ledger.ErrUnknown) {
 			return c, err
 		}

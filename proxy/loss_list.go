@@ -19,7 +19,7 @@ func (q *request) bucketLocation(ctx context.Context) (loc ledger.Location, err 
 		if err != nil || loc.Loss == ledger.Healthy || loc.Loss == ledger.Lost {
 			return loc, err
 		}
-		if time.Since(began) > q.p.cfg.LedgerWait/2 {
+		if time.Since(began) > q.p.cfg.LedgerWait {
 			if loc.Route.State == ledger.Switched {
 				return loc, errReplaying
 			}

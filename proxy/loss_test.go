@@ -63,9 +63,16 @@ func snapshot(r *rig, rdb *redis.Client) (restore func()) {
 	}
 }
 
-func lossRig(t *testing.T) (*rig, *redis.Client) {
+func lossRig(t *testing.T) (*rig, *redis.Client) { return lossRigOf(t, nil) }
+
+func lossRigOf(t *testing.T, config func(*Config)) (*rig, *redis.Client) {
 	redisServer := newRedis(t)
-	r := newRig(t, rigOptions{redis: redisServer.Addr, config: func(c *Config) { c.Anonymous = true }})
+	r := newRig(t, rigOptions{redis: redisServer.Addr, config: func(c *Config) {
+		c.Anonymous = true
+		if config != nil {
+			config(c)
+		}
+	}})
 	rdb := redis.NewClient(&redis.Options{Addr: redisServer.Addr})
 	t.Cleanup(func() { _ = rdb.Close() })
 	return r, rdb
@@ -154,6 +161,81 @@ func TestReadsAfterALossInTheMiddleOfASwitchFindTheNewestStore(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Redis comes back with data from before the switch, and a proxy starts before
+// anybody has brought the route back: it must not serve the old store.
+func TestProxyThatStartsBesideAnOlderLedgerServesTheRouteOfTheMigration(t *testing.T) {
+	now := ledger.Route{Epoch: 5, Main: ledger.Target, State: ledger.Steady, Sync: true, Uploads: ledger.Target, Run: true}
+	old := ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source, Run: true}
+	r := newRig(t, rigOptions{redis: newRedis(t).Addr, none: true, known: now.Epoch, config: func(c *Config) {
+		if err := c.Ledger.SetRoute(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		c.Fallback = &now
+	}})
+	r.put(r.direct[0], "k", "old")
+	r.put(r.direct[1], "k", "newest")
+	if got := r.get(r.client, "k"); got != "newest" {
+		t.Errorf("read %q", got)
+	}
+	r.put(r.client, "w", "written")
+	if got := r.get(r.direct[1], "w"); got != "written" {
+		t.Errorf("the target holds %q", got)
+	}
+	now.Epoch++
+	r.must(r.ledger.SetRoute(t.Context(), now)) // as the phase engine restores it
+	r.eventually("the write is recorded", func() bool { return r.proxy.unrecorded.count() == 0 && r.dirty() == 1 })
+}
+
+// Whoever has not told yet what it knows may know of a newer version: until then a
+// read waits, and is refused in the end. It is never answered without it.
+func TestReadsThatWaitForMemoriesOfOthersFailInTheEnd(t *testing.T) {
+	r, _ := lossRigOf(t, func(c *Config) { c.LedgerWait = time.Second })
+	r.put(r.client, "k", "v")
+	r.settled()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.must(r.ledger.MarkLost(t.Context(), time.Now())) // and nobody moves it on
+	for path, what := range map[string]string{"/k": "read", "?list-type=2": "listing"} {
+		began := time.Now()
+		resp := r.raw(http.MethodGet, "/"+r.bucket+path, "", nil)
+		if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(resp.text, "SlowDown") {
+			t.Errorf("%s: %d %s", what, resp.StatusCode, resp.text)
+		}
+		if took := time.Since(began); took < time.Second {
+			t.Errorf("%s: refused after %s, without waiting", what, took)
+		}
+	}
+}
+
+// Once a loss in the middle of a switch is healed, nobody knows any more where
+// uploads live: both stores are asked.
+func TestUploadThatALossHasForgottenIsFoundOnEitherStore(t *testing.T) {
+	r, _ := lossRig(t)
+	create := func() string {
+		up, err := r.client.S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("k")})
+		r.must(err)
+		r.settled()
+		return *up.UploadId
+	}
+	before := create()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	since := create()
+	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+	r.must(r.ledger.DeleteUpload(t.Context(), ledger.Object{Bucket: r.bucket, Key: "k"}, since))
+	r.moveLoss(ledger.Lost)
+	all, err := r.ledger.Losses(t.Context())
+	r.must(err)
+	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Healthy, time.Time{}, false))
+	for when, id := range map[string]string{"before": before, "since": since} {
+		_, err := r.client.S3.UploadPart(t.Context(), &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id,
+			PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
+		if err != nil {
+			t.Errorf("an upload from %s the switch: %v", when, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -25,6 +27,41 @@ const (
 type deleteItem struct {
 	key, version string
 	raw          []byte
+}
+
+// beginEach is begin, with a change for each store that keys go to.
+func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.BeginOptions) ([]*change, error) {
+	for began := time.Now(); ; {
+		changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, opt)
+		if errors.Is(err, ledger.ErrUnknown) {
+			if err := q.compare(ctx, keys); err != nil {
+				return nil, err
+			}
+			opt.Compared = true
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		stand := true
+		for _, c := range changes {
+			if stand && err == nil {
+				stand, err = q.bucketStands(ctx, c.route)
+			}
+		}
+		if stand && err == nil {
+			return changes, nil
+		}
+		for _, c := range changes {
+			c.abort()
+		}
+		if err == nil {
+			err = q.awaitBucket(ctx, began)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // deleteObjects deletes many objects: each where its intent says, in one
@@ -43,14 +80,7 @@ func (q *request) deleteObjects() error {
 		keys[i] = it.key
 		conditional = conditional || it.version != ""
 	}
-	opt := ledger.BeginOptions{InSync: conditional, Removes: true}
-	changes, err := q.p.beginEach(ctx, q.in.Bucket, keys, opt)
-	for errors.Is(err, ledger.ErrUnknown) {
-		if err = q.compare(ctx, keys); err == nil {
-			opt.Compared = true
-			changes, err = q.p.beginEach(ctx, q.in.Bucket, keys, opt)
-		}
-	}
+	changes, err := q.beginEach(ctx, keys, ledger.BeginOptions{InSync: conditional, Removes: true})
 	if err != nil {
 		return err
 	}

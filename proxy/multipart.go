@@ -18,7 +18,7 @@ const maxUploadResult = 64 << 10
 // hears of it.
 func (q *request) createUpload() error {
 	ctx := q.r.Context()
-	c, err := q.p.begin(ctx, q.in.Bucket, []string{q.in.Key}, ledger.BeginOptions{})
+	c, err := q.begin(ctx, []string{q.in.Key}, ledger.BeginOptions{})
 	if err != nil {
 		return err
 	}

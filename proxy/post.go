@@ -87,7 +87,7 @@ func (q *request) storeForm(form *s3.Form) error {
 		defer func() { _ = resp.Body.Close() }()
 		return q.respondForm(ledger.Source, form, resp)
 	}
-	c, err := q.p.begin(q.r.Context(), q.in.Bucket, []string{q.in.Key}, ledger.BeginOptions{})
+	c, err := q.begin(q.r.Context(), []string{q.in.Key}, ledger.BeginOptions{})
 	if err != nil {
 		return err
 	}

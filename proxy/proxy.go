@@ -129,6 +129,7 @@ type Proxy struct {
 	settler    *settler
 	unrecorded *unrecorded
 	inFlight   sync.WaitGroup
+	standing   sync.Map // epoch by bucket that is on both stores or on none, see bucketStands
 	draining   atomic.Bool
 }
 

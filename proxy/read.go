@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -68,12 +70,32 @@ func (q *request) readNewest(r ledger.Route, store ledger.Store, c call) error {
 			}
 		}
 		if newest == store {
+			if now, ok := q.p.current(); ok && now.Main != store && lacksBucket(resp) {
+				// Bucket and object were deleted there, and a new bucket is on main.
+				_ = resp.Body.Close()
+				return q.forwardTo(now.Main, c)
+			}
 			defer func() { _ = resp.Body.Close() }()
 			return q.respond(store, resp)
 		}
 		_ = resp.Body.Close()
 		store = newest
 	}
+}
+
+// lacksBucket reports whether a store's answer is that it has no such bucket. The
+// answer can be passed on all the same.
+func lacksBucket(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusNotFound {
+		return false
+	}
+	raw, err := readBounded(resp.Body, maxUploadResult)
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(raw), resp.Body), resp.Body}
+	d, perr := parseDocument(raw)
+	return err == nil && perr == nil && d.text("Code") == s3.ErrNoSuchBucket.Code
 }
 
 // versionMissing says that a store does not have a version id, or can't read it.

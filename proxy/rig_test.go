@@ -95,6 +95,9 @@ type rigOptions struct {
 	config func(*Config)
 	route  *ledger.Route // nil: steady on the source
 	none   bool          // no route at all
+	known  int64         // the epoch that the Migration remembers
+	shards int           // of the ledger; 0: one
+	hook   redis.Hook    // of the connection to Redis
 	names  bool          // the bucket has another name on the target
 }
 
@@ -117,7 +120,10 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	r := &rig{T: t}
 	rdb := redis.NewClient(&redis.Options{Addr: o.redis, MaxRetries: -1, DialTimeout: 500 * time.Millisecond})
 	t.Cleanup(func() { _ = rdb.Close() })
-	r.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: s3.NewRequestID()})
+	if o.hook != nil {
+		rdb.AddHook(o.hook)
+	}
+	r.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: s3.NewRequestID(), Epoch: o.known, Shards: o.shards})
 	cfg := Config{
 		Ledger: r.ledger, Instance: "test", StateDir: t.TempDir(),
 		Heartbeat: 20 * time.Millisecond, MaxInFlight: 4 * time.Second, LedgerGrace: 100 * time.Millisecond, LedgerWait: 3 * time.Second,

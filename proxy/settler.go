@@ -67,9 +67,7 @@ func (s *settler) settleNow(ctx context.Context, intents []ledger.Intent, limit 
 	s.put(settlement{verb: commit, intents: intents, done: done})
 	select {
 	case err := <-done:
-		if err == nil {
-			return nil
-		}
+		return err
 	case <-ctx.Done():
 	case <-s.ended:
 	}
@@ -144,7 +142,9 @@ func (s *settler) flush(ctx context.Context, batch []settlement) {
 	s.pending.Add(-int64(len(batch)))
 }
 
-var errSettled = s3.ErrSlowDown.With("The write took too long to be recorded. Please try again.")
+// errSettled: the write was settled as never made, for its process slept; or it may
+// have landed below one that began earlier, see docs/protocol.md.
+var errSettled = s3.ErrSlowDown.With("The write was overtaken by another one of this object. Please try again.")
 
 // try repeats until the ledger has settled the intents; each repetition is
 // harmless. refused is called for those that were settled as never made.

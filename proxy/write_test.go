@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -187,6 +189,63 @@ func TestDeleteObjectsAreSplitByStore(t *testing.T) {
 	if want := "<R><Deleted>1</Deleted><Error>2</Error></R>"; string(joined.body) != want {
 		t.Errorf("joined %s", joined.body)
 	}
+}
+
+// lostAborts has the first Abort not reach Redis.
+type lostAborts struct {
+	bucket atomic.Value
+	lost   atomic.Bool
+}
+
+func (h *lostAborts) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *lostAborts) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *lostAborts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		// EVALSHA sha 1 prefix, then time, session, id, store, bucket, key.
+		if a := cmd.Args(); len(a) == 10 && a[8] == h.bucket.Load() && h.lost.CompareAndSwap(false, true) {
+			err := &net.OpError{Op: "write", Err: io.ErrClosedPipe}
+			cmd.SetErr(err)
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A delete of many keys begins on one shard and must wait on another: what it
+// began is taken back, even if Redis does not hear of that at first.
+func TestDeleteOfManyKeysThatMustWaitLeavesNothingOpen(t *testing.T) {
+	h := &lostAborts{}
+	r := newRig(t, rigOptions{redis: newRedis(t).Addr, shards: 2, hook: h})
+	var keys [2]string // one on each shard
+	for i := 0; keys[0] == "" || keys[1] == ""; i++ {
+		key, sum := fmt.Sprint("k", i), fnv.New32a()
+		_, _ = sum.Write([]byte(r.bucket + "\x00" + key))
+		keys[sum.Sum32()%2] = key
+	}
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	source := ledger.Source
+	in, err := r.ledger.Begin(t.Context(), r.proxy.member.ID(), ledger.Object{Bucket: r.bucket, Key: keys[1]}, ledger.BeginOptions{Store: &source, InSync: true})
+	r.must(err)
+	h.bucket.Store(r.bucket)
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.client.S3.DeleteObjects(t.Context(), &awss3.DeleteObjectsInput{Bucket: &r.bucket,
+			Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: &keys[0]}, {Key: &keys[1]}}}})
+		done <- err
+	}()
+	r.eventually("it was taken back without an answer", h.lost.Load)
+	r.must(r.ledger.Abort(t.Context(), in))
+	r.must(<-done)
+	r.eventually("nothing is open", func() bool {
+		s, err := r.ledger.Stats(t.Context())
+		r.must(err)
+		return s.Intents == [2]int64{}
+	})
 }
 
 func TestBadDeleteListIsRefused(t *testing.T) {

@@ -209,8 +209,8 @@ func (a *auditRun) lookCloser(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case err != nil && (transient(err) || ctx.Err() != nil):
-				failed = err
+			case ctx.Err() != nil:
+				failed = ctx.Err()
 			case err != nil || f.kind != "":
 				a.suspect(key, "")
 			}

@@ -34,7 +34,8 @@ type finding struct {
 	detail string
 	// metadata: the contents are equal.
 	metadata bool
-	// main and follower are when each store's object was written; zero: it has none.
+	// main and follower are when each store's object was written, by this process'
+	// clock; zero: it has none.
 	main, follower time.Time
 }
 
@@ -63,10 +64,10 @@ func (w *Worker) look(ctx context.Context, from, to *store, bucket, key, mode st
 	}
 	var f finding
 	if a != nil {
-		f.main = a.modified
+		f.main = a.written()
 	}
 	if b != nil {
-		f.follower = b.modified
+		f.follower = b.written()
 	}
 	switch {
 	case a == nil && b == nil:
@@ -161,14 +162,32 @@ func (w *Worker) sameContent(ctx context.Context, from, to *store, bucket, key, 
 		return same, nil
 	}
 	inParts := partCount(a.etag) > 0 || partCount(b.etag) > 0
-	if mode != auditChecksum && inParts && !b.modified.Before(a.modified) {
+	if mode != auditChecksum && inParts && b.writtenSince(a) {
 		return true, nil
 	}
 	return w.readBoth(ctx, from, to, bucket, key, a, b)
 }
 
+// written is when an object that was just looked at was written, by this process'
+// clock: those of the stores may be wrong by hours.
+func (p *properties) written() time.Time {
+	if p.now.IsZero() || p.modified.IsZero() {
+		return p.modified
+	}
+	return p.modified.Add(time.Since(p.now))
+}
+
+// writtenSince says that b was written after a, each by the clock of its own store:
+// they may differ by minutes.
+func (b *properties) writtenSince(a *properties) bool {
+	if a.now.IsZero() || b.now.IsZero() || a.modified.IsZero() || b.modified.IsZero() {
+		return false
+	}
+	return b.now.Sub(b.modified) <= a.now.Sub(a.modified)
+}
+
 // sameSums compares the checksums that both stores keep. Checksums made of those
-// of parts prove nothing when they differ.
+// of parts ("…-3") prove nothing when they differ.
 func sameSums(a, b checksums) (same, known bool) {
 	if a.kind != b.kind {
 		return false, false
@@ -176,7 +195,7 @@ func sameSums(a, b checksums) (same, known bool) {
 	for _, p := range [][2]*string{{a.sha256, b.sha256}, {a.crc64, b.crc64}, {a.crc32c, b.crc32c}, {a.crc32, b.crc32}, {a.sha1, b.sha1}} {
 		if p[0] != nil && p[1] != nil {
 			same = *p[0] == *p[1]
-			return same, same || a.kind != types.ChecksumTypeComposite
+			return same, same || a.kind != types.ChecksumTypeComposite && !strings.Contains(*p[0], "-")
 		}
 	}
 	return false, false

@@ -98,13 +98,17 @@ func (w *Worker) auditSuspects(take, work context.Context, session string, r led
 	if j.problem != nil {
 		wait, problem = w.backoff(3), problemOf(take, j.problem)
 	}
-	err = w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
-	if errors.Is(err, ledger.ErrUnavailable) {
-		// It may be counted already, or yet: given back, the batch would be counted twice.
-		w.member.Abandon()
-		return nil
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		err = w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
+		if !errors.Is(err, ledger.ErrUnavailable) {
+			return err
+		}
+		if !w.alive() || sleep(take, pause) != nil {
+			// It may be counted already, or yet: given back, the batch would be counted twice.
+			w.member.Abandon()
+			return nil
+		}
 	}
-	return err
 }
 
 // proxiesQuiet reports whether no proxy may hold writes that it could not record.
@@ -202,7 +206,11 @@ func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
 	tried := j.tries(it)
 	if err != nil {
 		j.end(ctx, c, false)
-		if transient(err) || ctx.Err() != nil || time.Since(it.Since) < j.cfg.AuditPatience {
+		down := transient(err) && !j.storesUp(ctx, j.s.Bucket)
+		if down {
+			it.Since = time.Now() // it has all its time again once they are back
+		}
+		if down || ctx.Err() != nil || time.Since(it.Since) < j.cfg.AuditPatience {
 			j.keep(it)
 			j.mu.Lock()
 			if !errors.Is(err, errAppeared) {

@@ -20,9 +20,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
+	"github.com/crossfade-io/crossfade/test/seed"
 )
 
 // startAudit begins an audit that thinks the migration began an hour ago.
@@ -82,9 +84,9 @@ func TestAuditFindsAndRepairsEveryKindOfDifferenceUnderLiveWrites(t *testing.T) 
 			l.start(nil)
 			l.start(nil)
 			l.copyAll(b)
-			var tagged string // whose metadata is sampled
+			var tagged string // whose metadata is in the sample; mode Checksum needs none
 			for i := 0; tagged == ""; i++ {
-				if k := fmt.Sprintf("sampled-%d", i); sampled("mine", k) {
+				if k := fmt.Sprintf("tagged-%d", i); sampled("mine", k) == (mode == auditETag) {
 					tagged = k
 				}
 			}
@@ -124,6 +126,9 @@ func TestAuditFindsAndRepairsEveryKindOfDifferenceUnderLiveWrites(t *testing.T) 
 			var names []string
 			for _, d := range a.Differences {
 				names = append(names, d.Key+" "+d.Kind)
+				if !d.Bypassed {
+					t.Errorf("not named as written past the proxies: %+v", d)
+				}
 			}
 			slices.Sort(names)
 			wantNames := []string{"0001.jpg Missing", "0002.jpg Extra", "0003.jpg Different", "0004.jpg Different",
@@ -224,6 +229,18 @@ func TestMainsListingThatFailsOrEndsEarlyIsNotTakenForEmpty(t *testing.T) {
 			}
 			return resp, err
 		}, "", "EOF"},
+		"status 200 with an error page": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return respond(r, 200, "<html><body>Please log in</body></html>"), nil
+		}, "", "not a listing"},
+		"status 200 with an error": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return answer(r, 200, "InternalError"), nil
+		}, "", "InternalError"},
+		"status 200 with nothing": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return respond(r, 200, ""), nil
+		}, "", "not a listing"},
+		"the same page again and again": {func(_ *lab, r *http.Request) (*http.Response, error) {
+			return respond(r, 200, "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>0</Key></Contents></ListBucketResult>"), nil
+		}, "", "listing is not consistent"},
 		"says that it ended": {func(l *lab, r *http.Request) (*http.Response, error) {
 			resp, err := l.faults[ledger.Source].next.RoundTrip(r)
 			if err == nil {
@@ -265,6 +282,34 @@ func TestMainsListingThatFailsOrEndsEarlyIsNotTakenForEmpty(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What answers for both stores while they are away, as the default backend of an
+// ingress does, is not taken for two stores without the bucket: that would be an
+// audit of nothing, and a clean one.
+func TestGatewayThatAnswersForTheStoresIsNotBelieved(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	l.seedMany("photos", "%d", 3)
+	l.start(nil)
+	l.copyAll("photos")
+	for _, f := range l.faults {
+		f.set(func(r *http.Request) (*http.Response, error) { return respond(r, 404, "default backend - 404"), nil })
+	}
+	l.startAudit(auditETag, true, nil, "photos")
+	waitFor(t, func() bool {
+		a, _, _ := l.led.Audit(t.Context())
+		if a.Result != ledger.AuditRunning {
+			t.Fatalf("%+v", a)
+		}
+		return strings.Contains(a.Problem, "look for bucket")
+	})
+	for _, f := range l.faults {
+		f.set(nil)
+	}
+	if a := l.audited(); a.Compared != 3 || a.Left() != 0 {
+		t.Errorf("%+v", a)
 	}
 }
 
@@ -374,37 +419,69 @@ func (l *lab) uploadContent(on ledger.Store, bucket, key string, content []byte,
 	}
 }
 
-func TestAuditGoesOnWhereADeadWorkerLeftIt(t *testing.T) {
-	l := newLab(t)
-	l.bucket(ledger.Source, "photos")
-	l.seedMany("photos", "%05d", 2300)
-	_, stop := l.start(nil)
-	l.copyAll("photos")
-	stop()
-	// The first one gets a page and hangs.
-	reached := make(chan struct{}, 100)
-	ctx, cancel := context.WithCancel(t.Context())
-	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
-		if r.URL.Query().Get("start-after") > "00900" && r.URL.Query().Get("max-keys") == "1000" {
-			reached <- struct{}{}
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		return nil, nil
-	})
-	l.startAudit(auditETag, true, nil, "photos")
-	_, stop = l.start(nil)
-	<-reached
-	if a, _, _ := l.led.Audit(t.Context()); a.Compared == 0 {
-		t.Error("nothing was kept of what was compared")
-	}
-	l.faults[ledger.Source].set(nil)
-	cancel()
-	stop()
-	l.start(nil)
-	l.start(nil)
-	if a := l.audited(); a.Compared != 2300 || a.Left() != 0 {
-		t.Errorf("%+v", a)
+// mortal has a worker use a connection to Redis of its own; kill ends it, and with
+// it all that the ledger hears of that worker.
+func (l *lab) mortal(c *Config) (kill func()) {
+	rdb := redis.NewClient(&redis.Options{Addr: l.redis})
+	l.t.Cleanup(func() { _ = rdb.Close() })
+	c.Ledger, c.Grace = ledger.New(ledger.Options{Redis: rdb, Migration: "test"}), time.Millisecond
+	return func() { _ = rdb.Close() }
+}
+
+func TestAuditGoesOnWhereAWorkerLeftItAndIsShared(t *testing.T) {
+	for _, end := range []string{"stopped", "killed"} {
+		t.Run("the worker was "+end, func(t *testing.T) {
+			l := newLab(t)
+			l.bucket(ledger.Source, "photos")
+			l.seedMany("photos", "%05d", 2300)
+			_, stop := l.start(nil)
+			l.copyAll("photos")
+			stop()
+			isPage := func(r *http.Request) bool { return r.URL.Query().Get("max-keys") == "1000" }
+			// The first one gets a page and hangs.
+			reached := make(chan struct{}, 100)
+			ctx, cancel := context.WithCancel(t.Context())
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+				if isPage(r) && r.URL.Query().Get("start-after") > "00900" {
+					reached <- struct{}{}
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return nil, nil
+			})
+			l.startAudit(auditETag, true, nil, "photos")
+			var kill func()
+			_, stop = l.start(func(c *Config) { kill = l.mortal(c) })
+			<-reached
+			if a, _, _ := l.led.Audit(t.Context()); a.Compared == 0 {
+				t.Error("nothing was kept of what was compared")
+			}
+			if end == "killed" {
+				kill()
+			}
+			// Pages take their time from now on, so that there is something to share.
+			var now, most atomic.Int64
+			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+				if !isPage(r) {
+					return nil, nil
+				}
+				most.Store(max(most.Load(), now.Add(1)))
+				defer now.Add(-1)
+				return nil, sleep(r.Context(), time.Second)
+			})
+			cancel()
+			stop()
+			quick := func(c *Config) { c.DeadAfter, c.MaxInFlight = time.Second, time.Second }
+			l.start(quick)
+			l.start(quick)
+			if a := l.audited(); a.Compared != 2300 || a.Left() != 0 {
+				t.Errorf("%+v", a)
+			}
+			// What a killed one had not begun is done before the rest is taken over.
+			if end == "stopped" && most.Load() < 2 {
+				t.Error("one listed while the other had nothing to do")
+			}
+		})
 	}
 }
 
@@ -460,5 +537,262 @@ func TestChecksumsThatBothStoresKeepSpareTheReading(t *testing.T) {
 	})
 	if a := l.audit(auditChecksum, true, "films"); a.Different != 0 || a.Compared != 1 {
 		t.Errorf("%+v", a)
+	}
+}
+
+func withSum(a types.ChecksumAlgorithm) edit {
+	return func(in *awss3.PutObjectInput) { in.ChecksumAlgorithm = a }
+}
+
+func TestChecksumsOfDifferentKindsAreNoProof(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "films")
+	for _, k := range []string{"same", "other"} {
+		l.seed(ledger.Source, "films", k, []byte("content A"), withSum(types.ChecksumAlgorithmSha256))
+	}
+	l.start(nil)
+	l.copyAll("films")
+	l.seed(ledger.Target, "films", "same", []byte("content A"), withSum(types.ChecksumAlgorithmCrc32))
+	l.seed(ledger.Target, "films", "other", []byte("content B"), withSum(types.ChecksumAlgorithmCrc32))
+	var read atomic.Int64
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/same") && !r.URL.Query().Has("tagging") {
+			read.Add(1)
+		}
+		return nil, nil
+	})
+	a := l.audit(auditChecksum, true, "films")
+	if a.Different != 1 || a.Repaired != 1 || a.Differences[0].Key != "other" || read.Load() == 0 {
+		t.Errorf("read %d times; %+v", read.Load(), a)
+	}
+}
+
+func TestSameSums(t *testing.T) {
+	x, y, parts, otherParts := aws.String("AAAA"), aws.String("BBBB"), aws.String("AAAA-2"), aws.String("BBBB-2")
+	full, composite := types.ChecksumTypeFullObject, types.ChecksumTypeComposite
+	for name, tc := range map[string]struct {
+		a, b        checksums
+		same, known bool
+	}{
+		"equal":                         {checksums{kind: full, crc64: x}, checksums{kind: full, crc64: x}, true, true},
+		"different":                     {checksums{kind: full, sha1: x}, checksums{kind: full, sha1: y}, false, true},
+		"different algorithms":          {checksums{kind: full, crc32: x}, checksums{kind: full, crc32c: x}, false, false},
+		"only one has any":              {checksums{kind: full, crc32: x}, checksums{}, false, false},
+		"of parts and of all":           {checksums{kind: composite, sha256: parts}, checksums{kind: full, sha256: x}, false, false},
+		"of the same parts":             {checksums{kind: composite, sha256: parts}, checksums{kind: composite, sha256: parts}, true, true},
+		"of other parts":                {checksums{kind: composite, sha256: parts}, checksums{kind: composite, sha256: otherParts}, false, false},
+		"of other parts, kind not told": {checksums{sha256: parts}, checksums{sha256: otherParts}, false, false},
+		"kind not told":                 {checksums{sha256: x}, checksums{sha256: y}, false, true},
+	} {
+		if same, known := sameSums(tc.a, tc.b); known != tc.known || known && same != tc.same {
+			t.Errorf("%s: %v, %v", name, same, known)
+		}
+	}
+}
+
+func TestPartsAreComparedByTheirStoresOwnClocks(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	written := func(clock, age time.Duration) *properties {
+		return &properties{now: now.Add(clock), modified: now.Add(clock - age)}
+	}
+	for name, tc := range map[string]struct {
+		main, follower *properties
+		want           bool
+	}{
+		"copied since":       {written(0, time.Hour), written(0, time.Minute), true},
+		"main written since": {written(0, time.Minute), written(0, time.Hour), false},
+		"main written since, a clock that is fast": {written(0, time.Minute), written(2*time.Hour, time.Hour), false},
+		"copied since, a clock that is slow":       {written(0, time.Hour), written(-2*time.Hour, time.Minute), true},
+		"no clock":                                 {written(0, time.Hour), &properties{modified: now}, false},
+	} {
+		if got := tc.follower.writtenSince(tc.main); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestObjectsAreDatedByTheirStoresOwnClock(t *testing.T) {
+	l := newLab(t)
+	w, err := New(Config{Ledger: l.led, Stores: l.worker})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, clock := range map[string]time.Duration{"right": 0, "fast": 3 * time.Hour, "slow": -3 * time.Hour} {
+		for _, f := range l.faults {
+			f.set(func(r *http.Request) (*http.Response, error) {
+				resp := respond(r, 200, "")
+				now := time.Now().Add(clock).UTC()
+				resp.Header.Set("Date", now.Format(http.TimeFormat))
+				resp.Header.Set("Last-Modified", now.Add(-10*time.Minute).Format(http.TimeFormat))
+				resp.Header.Set("ETag", `"x"`)
+				return resp, nil
+			})
+		}
+		f, err := w.look(t.Context(), w.stores[0], w.stores[1], "b", "k", auditETag)
+		if err != nil || f.kind != "" {
+			t.Fatal(f, err)
+		}
+		for _, at := range []time.Time{f.main, f.follower} {
+			if age := time.Since(at).Round(5 * time.Second); age != 10*time.Minute {
+				t.Errorf("by a clock that is %s: written %s ago", name, age)
+			}
+		}
+	}
+}
+
+// A write past the proxies while an object is read leaves half of each: such a
+// look says nothing, the next one does.
+func TestObjectThatChangesWhileItIsReadIsReadAgain(t *testing.T) {
+	l := newLab(t)
+	l.can[0].ChecksumsStored, l.can[1].ChecksumsStored = s3.No, s3.No
+	l.bucket(ledger.Source, "films")
+	l.seed(ledger.Source, "films", "moving", []byte("content A"))
+	l.start(nil)
+	l.copyAll("films")
+	var reads atomic.Int64
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("If-Match") != "" && reads.Add(1) == 1 {
+			l.seed(ledger.Source, "films", "moving", []byte("content B"))
+		}
+		return nil, nil
+	})
+	a := l.audit(auditChecksum, true, "films")
+	if reads.Load() < 2 || a.Different != 1 || a.Repaired != 1 || a.Bypassed != 1 {
+		t.Errorf("%d reads, %+v", reads.Load(), a)
+	}
+	l.synced()
+	if _, got := l.get(ledger.Target, "films", "moving"); got != "content B" {
+		t.Errorf("the target holds %q", got)
+	}
+}
+
+// One object that a store cannot read must not keep the others from being
+// compared, nor look equal; a store that is down is waited for.
+func TestObjectThatAStoreCannotReadIsReported(t *testing.T) {
+	l := newLab(t)
+	l.can[0].ChecksumsStored, l.can[1].ChecksumsStored = s3.No, s3.No
+	l.bucket(ledger.Source, "films")
+	l.seedMany("films", "%d", 10)
+	l.start(func(c *Config) { c.AuditPatience = 500 * time.Millisecond })
+	l.copyAll("films")
+	rotten := func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/7") {
+			return answer(r, 500, "InternalError"), nil
+		}
+		return nil, nil
+	}
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodHead && strings.Trim(r.URL.Path, "/") == "films" {
+			return answer(r, 503, "SlowDown"), nil
+		}
+		return rotten(r)
+	})
+	l.startAudit(auditChecksum, true, nil, "films")
+	waitLong(t, time.Minute, func() bool {
+		a, _, _ := l.led.Audit(t.Context())
+		if a.Result != ledger.AuditRunning || a.Different > 0 {
+			t.Fatalf("a store that is down: %+v", a)
+		}
+		return a.Problem != ""
+	})
+	l.faults[ledger.Source].set(rotten)
+	a := l.audited()
+	if a.Compared != 10 || a.Different != 1 || a.Left() != 1 || a.Differences[0].Key != "7" || !strings.Contains(a.Differences[0].Detail, "cannot be compared") {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestKeysThatNeedCareAreComparedAndNamed(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	keys := seed.OddKeys(true)
+	for _, k := range keys {
+		content := []byte("content")
+		if k.Empty {
+			content = nil
+		}
+		l.seed(ledger.Source, b, k.Name, content)
+	}
+	l.start(nil)
+	l.copyAll(b)
+	a := l.audit(auditChecksum, true, b)
+	if a.Compared != int64(len(keys)) || a.Missing+a.Extra+a.Different != 0 {
+		t.Errorf("%+v", a)
+	}
+	var want []string
+	for _, k := range keys {
+		if k.Empty {
+			l.remove(ledger.Target, b, k.Name)
+			want = append(want, k.Name+" Missing")
+		} else if !strings.Contains(k.Name, "parent") {
+			l.seed(ledger.Source, b, k.Name, []byte("changed"))
+			want = append(want, k.Name+" Different")
+		}
+	}
+	a = l.audit(auditETag, true, b)
+	var got []string
+	for _, d := range a.Differences {
+		got = append(got, d.Key+" "+d.Kind)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" || a.Repaired != int64(len(want)) {
+		t.Errorf("%+v\n%s", a.AuditCounts, diff)
+	}
+	l.synced()
+	if diff := cmp.Diff(l.keys(ledger.Source, b), l.keys(ledger.Target, b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// lostFinish loses the first report on a batch of an audit, or the answer to it.
+type lostFinish struct {
+	answer bool
+	lost   atomic.Bool
+}
+
+func (h *lostFinish) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *lostFinish) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *lostFinish) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !slices.Contains(cmd.Args(), any("notkept")) || h.lost.Load() {
+			return next(ctx, cmd)
+		}
+		if h.answer {
+			if err := next(ctx, cmd); err != nil {
+				return err // the script is not known yet
+			}
+		}
+		h.lost.Store(true)
+		cmd.SetErr(io.ErrUnexpectedEOF)
+		return io.ErrUnexpectedEOF
+	}
+}
+
+func TestDifferencesAreCountedOnceWhateverRedisMissed(t *testing.T) {
+	for name, answer := range map[string]bool{"the report": false, "the answer": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.bucket(ledger.Source, "photos")
+			l.seedMany("photos", "%d", 20)
+			h := &lostFinish{answer: answer}
+			l.start(func(c *Config) {
+				rdb := redis.NewClient(&redis.Options{Addr: l.redis, MaxRetries: -1})
+				t.Cleanup(func() { _ = rdb.Close() })
+				rdb.AddHook(h)
+				c.Ledger = ledger.New(ledger.Options{Redis: rdb, Migration: "test"})
+			})
+			l.copyAll("photos")
+			l.remove(ledger.Target, "photos", "3")
+			a := l.audit(auditETag, true, "photos")
+			if !h.lost.Load() || a.Missing != 1 || a.Repaired != 1 || len(a.Differences) != 1 {
+				t.Errorf("%+v", a)
+			}
+		})
 	}
 }

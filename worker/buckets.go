@@ -55,9 +55,8 @@ func (w *Worker) bucketLoop(take, work context.Context) {
 			w.forget("bucket " + bucket)
 			return nil
 		}
-		class := s3.Classify(err)
-		n := w.tried("bucket " + bucket)
-		final := n >= w.cfg.MaxAttempts && class != s3.Retryable && class != s3.Throttled && class != s3.Canceled
+		// A store that is down is nobody's last try.
+		final := !transient(err) && w.tried("bucket "+bucket) >= w.cfg.MaxAttempts
 		if final {
 			w.forget("bucket " + bucket)
 			w.log.Info("bucket failed", "bucket", bucket, "error", err.Error())
@@ -82,7 +81,11 @@ func (w *Worker) copyBucket(ctx context.Context, session string, r ledger.Route,
 	if err := w.createBucket(ctx, from, to, bucket); err != nil {
 		return err
 	}
-	unsupported, err := w.copySettings(ctx, from, to, bucket)
+	settings, err := compareSettings(ctx, from, to, bucket)
+	if err != nil {
+		return err
+	}
+	unsupported, err := settings.apply(ctx)
 	if err != nil {
 		return err
 	}
@@ -153,6 +156,14 @@ func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
 			return from.wrap("look for bucket", err)
 		}
 	}
+	// What takes time comes before the lock, which clients wait for: if one of them
+	// changes the bucket on the follower meanwhile, the lock is refused.
+	var settings differences
+	if !gone {
+		if settings, err = compareSettings(ctx, from, to, bucket); err != nil {
+			return err
+		}
+	}
 	f, err := w.beginUnseen(ctx, c, w.cfg.LockTTL)
 	if err != nil {
 		return err
@@ -162,7 +173,7 @@ func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
 		if err := w.createBucket(f.ctx, from, to, bucket); err != nil {
 			return err
 		}
-		unsupported, err := w.copySettings(f.ctx, from, to, bucket)
+		unsupported, err := settings.apply(f.ctx)
 		if err == nil && to.id == ledger.Target {
 			err = w.led.ReportBucket(ctx, bucket, unsupported)
 		}

@@ -118,6 +118,9 @@ func (w *Worker) finishLifecycle(ctx context.Context, r ledger.Route, b ledger.B
 		return err
 	}
 	note, err := w.ApplyLifecycle(ctx, b.Name)
+	if isCode(err, "NoSuchBucket") {
+		return nil // a client has deleted it, on one of the stores so far; or it comes, and the next look finds it
+	}
 	if err != nil {
 		return err
 	}
@@ -199,6 +202,9 @@ func (w *Worker) eachUpload(ctx context.Context, on ledger.Store, bucket string,
 		}
 		if err != nil {
 			return s.wrap("list multipart uploads", err)
+		}
+		if out.IsTruncated == nil {
+			return s.wrap("list multipart uploads", s3.ErrNoListing)
 		}
 		for _, u := range out.Uploads {
 			if err := f(aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)); err != nil {

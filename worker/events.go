@@ -69,8 +69,9 @@ func (w *Worker) abandonIfLost(err error) {
 	}
 }
 
-// failClaim puts an object that could not be copied back into the queue, or
-// gives it up after the last try. A store that is down is nobody's last try.
+// failClaim puts an object that could not be copied back into the queue. One that
+// keeps failing is named, and tried again all the same: what makes it fail may pass.
+// It is given up only when a store has refused the object itself again and again.
 func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on class) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -85,15 +86,32 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 	}
 	w.metrics.failures.WithLabelValues(string(class)).Inc()
 	w.metrics.objects.WithLabelValues(on.String(), failed.String()).Inc()
-	cause := causeOf(err)
-	if c.Attempts+1 >= w.cfg.MaxAttempts && (!transient(err) || w.storesUp(ctx, c.Object.Bucket)) && !w.awaitsBucket(ctx, c, err) {
+	cause, named := causeOf(err), ""
+	wait := w.backoff(c.Attempts)
+	if c.Attempts+1 >= w.cfg.MaxAttempts && !w.awaitsBucket(ctx, c, err) {
+		switch up := w.storesUp(ctx, c.Object.Bucket); {
+		case transient(err) && !up: // a store that is down is not the object's failure
+		case transient(err) || class == s3.Precondition || !up:
+			named = cause
+		default:
+			named, wait = cause, w.backoffUpTo(c.Attempts, maxNamedBackoff)
+		}
+	}
+	if refused(err) && c.Refusals+1 >= w.cfg.MaxAttempts {
 		w.metrics.givenUp.Inc()
 		w.log.Info("object given up", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", cause)
 		err = w.led.GiveUp(ctx, c, cause)
 	} else {
 		w.metrics.retries.Inc()
-		w.log.V(1).Info("copy failed", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", cause)
-		err = w.led.Fail(ctx, c, cause, w.backoff(c.Attempts))
+		if named != "" && c.Attempts+1 == w.cfg.MaxAttempts {
+			w.log.Info("object fails again and again", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", cause)
+		}
+		w.log.V(1).Info("copy failed", "bucket", c.Object.Bucket, "key", c.Object.Key, "error", cause, "retryIn", wait.String())
+		end := w.led.Fail
+		if refused(err) {
+			end = w.led.Refuse
+		}
+		err = end(ctx, c, named, wait)
 	}
 	if err != nil {
 		// The claim is held until its session ends; then it is broken.

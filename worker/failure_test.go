@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -17,7 +18,10 @@ import (
 )
 
 func TestFailureIsNamedAfterLastTryAndCanBeRetried(t *testing.T) {
-	for name, status := range map[string]int{"refused": 400, "the store's own error": 500} {
+	for name, tc := range map[string]struct {
+		status int
+		final  bool // it waits for a human
+	}{"refused": {400, true}, "denied": {403, false}, "the store's own error": {500, false}} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
 			const b = "photos"
@@ -28,11 +32,11 @@ func TestFailureIsNamedAfterLastTryAndCanBeRetried(t *testing.T) {
 			}
 			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/poison") {
-					return answer(r, status, "InvalidObjectName"), nil
+					return answer(r, tc.status, "InvalidObjectName"), nil
 				}
 				return nil, nil
 			})
-			l.start(nil)
+			w, _ := l.start(nil)
 			if err := l.led.AddBuckets(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
@@ -48,16 +52,82 @@ func TestFailureIsNamedAfterLastTryAndCanBeRetried(t *testing.T) {
 			if got := len(l.keys(ledger.Target, b)); got != 20 {
 				t.Errorf("%d of 20 good objects copied", got)
 			}
+			if tc.final != (count(w.metrics.givenUp) == 1) {
+				t.Errorf("given up: %v", count(w.metrics.givenUp))
+			}
 			l.faults[ledger.Target].set(nil)
-			if n, err := l.led.RetryFailed(t.Context()); n != 1 || err != nil {
-				t.Fatalf("RetryFailed: %d, %v", n, err)
+			if tc.final {
+				if n, err := l.led.RetryFailed(t.Context()); n != 1 || err != nil {
+					t.Fatalf("RetryFailed: %d, %v", n, err)
+				}
 			}
 			l.copiedAll()
 			if _, got := l.get(ledger.Target, b, "poison"); got != "x" {
 				t.Errorf("poison is %q", got)
 			}
+			if all, err := l.led.Failures(t.Context(), 10); len(all) > 0 || err != nil {
+				t.Errorf("still named: %+v, %v", all, err)
+			}
 		})
 	}
+}
+
+// Stores that come and go, networks and gateways between them, and a refusal in
+// between: none of that may need a human once it is over.
+func TestFaultsAloneNeverUseUpAnObjectsTries(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	gateway := func(r *http.Request) (*http.Response, error) { return respond(r, 404, "default backend - 404"), nil }
+	faults := []func(r *http.Request) (*http.Response, error){
+		func(r *http.Request) (*http.Response, error) { return answer(r, 500, "InternalError"), nil },
+		func(r *http.Request) (*http.Response, error) { return answer(r, 503, "SlowDown"), nil },
+		gateway,
+		func(r *http.Request) (*http.Response, error) { return answer(r, 400, "InvalidPart"), nil },
+		func(r *http.Request) (*http.Response, error) { return answer(r, 403, "RequestTimeTooSkewed"), nil },
+		func(*http.Request) (*http.Response, error) { return nil, &net.OpError{Op: "dial", Err: io.EOF} },
+		gateway, gateway, gateway,
+		func(r *http.Request) (*http.Response, error) { return answer(r, 400, "InvalidPart"), nil },
+		func(r *http.Request) (*http.Response, error) { return respond(r, 400, ""), nil },
+	}
+	var met atomic.Int64
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if !isWrite(r, "hot") {
+			return nil, nil
+		}
+		if n := int(met.Add(1)); n <= len(faults) {
+			return faults[n-1](r)
+		}
+		return nil, nil
+	})
+	w, _ := l.start(func(c *Config) { c.Backoff = time.Millisecond })
+	l.put(b, "hot", "x")
+	l.synced()
+	if _, got := l.get(ledger.Target, b, "hot"); got != "x" || int(met.Load()) <= len(faults) || count(w.metrics.givenUp) > 0 {
+		t.Errorf("%q after %d tries", got, met.Load())
+	}
+}
+
+func TestOutageOfATargetIsNoBucketsFailure(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	var tries atomic.Int64
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodPut || strings.Trim(r.URL.Path, "/") != b {
+			return nil, nil
+		}
+		switch n := tries.Add(1); {
+		case n <= 16: // four tries, each sent four times
+			return answer(r, 503, "SlowDown"), nil
+		case n == 17:
+			return answer(r, 403, "AccessDenied"), nil
+		}
+		return nil, nil
+	})
+	l.start(func(c *Config) { c.Backoff = time.Millisecond })
+	l.copyAll(b)
 }
 
 func TestOutageOfAStoreIsWaitedForAndMakesLittleDirty(t *testing.T) {

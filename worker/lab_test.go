@@ -374,7 +374,11 @@ func answer(r *http.Request, status int, code string) *http.Response {
 	if r.Body != nil {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}
-	body := fmt.Sprintf("<Error><Code>%s</Code><Message>as the test wants</Message></Error>", code)
+	return respond(r, status, fmt.Sprintf("<Error><Code>%s</Code><Message>as the test wants</Message></Error>", code))
+}
+
+// respond is any answer.
+func respond(r *http.Request, status int, body string) *http.Response {
 	return &http.Response{StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: http.Header{"Content-Type": {"application/xml"}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}
 }

@@ -3,14 +3,13 @@ package worker
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
 func TestListingIsSplitBetweenIdleWorkersWithoutHolesOrDoubles(t *testing.T) {
@@ -43,23 +42,27 @@ func TestListingThatContradictsItselfIsAnError(t *testing.T) {
 		}
 		return s + "</ListBucketResult>"
 	}
-	for name, body := range map[string]string{
-		"truncated without progress": page(true),
-		"keys out of order":          page(false, "b", "a"),
-		"key before the start":       page(false, "0"),
+	for name, tc := range map[string]struct {
+		body string
+		want error
+	}{
+		"truncated without progress":           {page(true), errListing},
+		"keys out of order":                    {page(false, "b", "a"), errListing},
+		"key before the start":                 {page(false, "0"), errListing},
+		"a page of something else":             {"<html><body>Please log in</body></html>", s3.ErrNoListing},
+		"nothing at all":                       {"", s3.ErrNoListing},
+		"a listing that is cut before it says": {"<ListBucketResult><Name>photos</Name></ListBucketResult>", s3.ErrNoListing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
 			l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
-				resp := answer(r, http.StatusOK, "")
-				resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
-				return resp, nil
+				return respond(r, http.StatusOK, tc.body), nil
 			})
 			w, err := New(Config{Ledger: l.led, Stores: l.worker})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := w.stores[ledger.Source].list(t.Context(), "photos", "a", 1000); !errors.Is(err, errListing) {
+			if _, _, err := w.stores[ledger.Source].list(t.Context(), "photos", "a", 1000); !errors.Is(err, tc.want) {
 				t.Errorf("got %v", err)
 			}
 		})

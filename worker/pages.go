@@ -43,6 +43,9 @@ func (s *store) list(ctx context.Context, bucket, after string, limit int32) ([]
 	if err != nil {
 		return nil, false, s.wrap("list", err)
 	}
+	if out.IsTruncated == nil {
+		return nil, false, s.wrap("list", s3.ErrNoListing) // stores always say whether more follows
+	}
 	page := make([]listed, 0, len(out.Contents))
 	last := after
 	for _, o := range out.Contents {
@@ -114,13 +117,4 @@ func (s *store) first(ctx context.Context, bucket, after string) (string, error)
 		return "", err
 	}
 	return page[0].key, nil
-}
-
-// transient says that an error is the store's state, not the request's fault.
-func transient(err error) bool {
-	switch s3.Classify(err) {
-	case s3.Retryable, s3.Throttled, s3.Canceled:
-		return true
-	}
-	return errors.Is(err, errStalled)
 }

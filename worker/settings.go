@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
@@ -29,21 +31,56 @@ type setting struct {
 	keep bool
 }
 
-// copySettings copies a bucket's configuration and names what the follower
-// could not take, or not yet. An error means that the bucket should be tried again.
-func (w *Worker) copySettings(ctx context.Context, from, to *store, bucket string) ([]string, error) {
-	var unsupported []string
-	for _, s := range settings {
-		note, err := s.copy(ctx, from, to, bucket)
-		if err != nil {
-			return nil, err
-		}
-		unsupported = s.noted(unsupported, note)
+// change puts a setting into place on the follower, and returns why it could not,
+// "" if it is there. nil: there is nothing to do.
+type change func(context.Context) (note string, err error)
+
+// differences are what a follower's bucket, which need not exist yet, lacks of the
+// configuration of main's.
+type differences struct {
+	changes []change // in the order of settings
+	notes   []string // what is told of each
+	more    []string
+}
+
+// settingsAtOnce is how many settings of a bucket are compared at a time.
+const settingsAtOnce = 4
+
+// compareSettings reads both buckets' configuration. It changes nothing.
+func compareSettings(ctx context.Context, from, to *store, bucket string) (differences, error) {
+	d := differences{changes: make([]change, len(settings)), notes: make([]string, len(settings))}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(settingsAtOnce)
+	for i, s := range settings {
+		g.Go(func() (err error) {
+			d.changes[i], d.notes[i], err = s.compare(gctx, from, to, bucket)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return d, err
 	}
 	if v, err := versioning.get(ctx, from, from.bucket(bucket)); err == nil && v != nil {
-		unsupported = append(unsupported, olderVersions)
+		d.more = append(d.more, olderVersions)
 	}
-	return unsupported, nil
+	return d, nil
+}
+
+// apply puts what differs into place and names what the follower could not take,
+// or not yet. An error means that the bucket should be tried again.
+func (d differences) apply(ctx context.Context) ([]string, error) {
+	var unsupported []string
+	for i, put := range d.changes {
+		note := d.notes[i]
+		if put != nil {
+			var err error
+			if note, err = put(ctx); err != nil {
+				return nil, err
+			}
+		}
+		unsupported = settings[i].noted(unsupported, note)
+	}
+	return append(unsupported, d.more...), nil
 }
 
 // olderVersions is told of buckets that have, or had, versioning.
@@ -58,45 +95,54 @@ func (s setting) noted(report []string, note string) []string {
 	return out
 }
 
+// copy compares the setting and puts it into place.
 func (s setting) copy(ctx context.Context, from, to *store, bucket string) (note string, err error) {
+	put, note, err := s.compare(ctx, from, to, bucket)
+	if put == nil || err != nil {
+		return note, err
+	}
+	return put(ctx)
+}
+
+func (s setting) compare(ctx context.Context, from, to *store, bucket string) (put change, note string, err error) {
 	src, dst := from.bucket(bucket), to.bucket(bucket)
 	want, err := s.get(ctx, from, src)
 	switch class := s3.Classify(err); {
 	case class == s3.Unsupported:
-		return "", nil // a store without it has none
+		return nil, "", nil // a store without it has none
 	case class == s3.Denied || class == s3.Fatal:
-		return "cannot be read on the " + from.id.String() + " store (" + codeOf(err) + ")", nil
+		return nil, "cannot be read on the " + from.id.String() + " store (" + codeOf(err) + ")", nil
 	case err != nil:
-		return "", from.wrap("read "+s.name, err)
+		return nil, "", from.wrap("read "+s.name, err)
 	}
 	if s.later {
 		if want == nil {
-			return "", nil
+			return nil, "", nil
 		}
-		return "put at the end of the migration", nil
+		return nil, "put at the end of the migration", nil
 	}
 	if p, ok := want.(*string); ok && src != dst {
 		want = renamed(p, src, dst)
 	}
 	have, err := s.get(ctx, to, dst)
-	if err == nil && reflect.DeepEqual(want, have) {
-		return "", nil
+	switch {
+	case err == nil && reflect.DeepEqual(want, have), s.keep && have != nil:
+		return nil, "", nil
+	case want != nil:
+		return func(ctx context.Context) (string, error) { return s.put(ctx, to, dst, want) }, "", nil
+	case err != nil || have == nil || s.remove == nil:
+		return nil, "", nil
 	}
-	if s.keep && have != nil {
-		return "", nil
-	}
-	if want == nil {
-		if err != nil || have == nil || s.remove == nil {
-			return "", nil
-		}
-		return refusal(to, s.name, s.remove(ctx, to, dst))
-	}
+	return func(ctx context.Context) (string, error) { return refusal(to, s.name, s.remove(ctx, to, dst)) }, "", nil
+}
+
+func (s setting) put(ctx context.Context, to *store, dst string, want any) (note string, err error) {
 	note, err = refusal(to, s.name, s.write(ctx, to, dst, want))
 	if note != "" || err != nil {
 		return note, err
 	}
 	// Old stores take an unknown subresource for something else and say 200.
-	have, err = s.get(ctx, to, dst)
+	have, err := s.get(ctx, to, dst)
 	if err == nil && have == nil {
 		return "target accepted it but did not keep it", nil
 	}

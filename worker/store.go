@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
@@ -82,14 +83,17 @@ func causeOf(err error) string {
 	return msg
 }
 
-// hasBucket reports whether a bucket is there and may be used.
+// hasBucket reports whether a bucket is there and may be used. That it is not,
+// only the store's own code says: a HEAD has no body, and gateways answer 404 too.
 func (s *store) hasBucket(ctx context.Context, name string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	bucket := s.bucket(name)
 	_, err := s.api.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &bucket})
 	if s3.Classify(err) == s3.NotFound {
-		return false, nil
+		if _, err = s.api.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{Bucket: &bucket, MaxKeys: aws.Int32(1)}); isCode(err, "NoSuchBucket") {
+			return false, nil
+		}
 	}
 	return err == nil, s.wrap("look for bucket", err)
 }

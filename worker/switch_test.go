@@ -269,3 +269,22 @@ func TestUploadsLeftOnTheOldMainAreReportedAndAborted(t *testing.T) {
 		})
 	}
 }
+
+func TestBucketThatIsGoneDoesNotHoldTheSwitch(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Source, "gone")
+	l.start(nil)
+	l.copyAll(b, "gone")
+	for _, s := range l.stores { // as when a client has deleted it
+		if _, err := s.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: aws.String("gone")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
+	waitFor(t, func() bool {
+		d, err := l.led.Dangling(t.Context())
+		return err == nil && d.Epoch == l.route.Epoch
+	})
+}

@@ -46,7 +46,9 @@ type Config struct {
 	DeadAfter time.Duration
 	// LockTTL bounds the lock of a final write during a switch; 15 s.
 	LockTTL time.Duration
-	// MaxAttempts is how often an object is tried before it is a failure; 5.
+	// MaxAttempts is how often an object is tried before it is named as a failure,
+	// and how often a store must have refused the object itself before it is given
+	// up; 5. Of buckets, how often a store must have said no.
 	MaxAttempts int
 	// Backoff is the wait after the first failure; it doubles up to 30 s. 500 ms.
 	Backoff time.Duration

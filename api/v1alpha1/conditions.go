@@ -92,9 +92,9 @@ const (
 	ReasonCopied = "Copied"
 	// ReasonListBucketsFailed: the source refused to list its buckets.
 	ReasonListBucketsFailed = "ListBucketsFailed"
-	// ReasonBucketsFailed: buckets failed for good.
+	// ReasonBucketsFailed: buckets failed, and wait for spec.retryFailed.
 	ReasonBucketsFailed = "BucketsFailed"
-	// ReasonObjectsFailed: objects failed for good.
+	// ReasonObjectsFailed: objects fail again and again.
 	ReasonObjectsFailed = "ObjectsFailed"
 	// ReasonCatchingUp: the follower is too far behind main.
 	ReasonCatchingUp = "CatchingUp"

@@ -65,7 +65,7 @@ type MigrationSpec struct {
 	Paused bool `json:"paused,omitempty"`
 
 	// retryFailed is any text of yours; each time it changes, objects and
-	// buckets that failed for good are tried again.
+	// buckets that failed are tried again at once.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	RetryFailed string `json:"retryFailed,omitempty"`
@@ -499,7 +499,7 @@ type Switch struct {
 	MaxDirty *int64 `json:"maxDirty,omitempty"`
 
 	// overrides names guards that shall not keep the switch from beginning:
-	// NothingFailed (objects that failed for good stay on the old store only),
+	// NothingFailed (objects that failed stay on the old store only),
 	// AuditClean (the stores may differ where no audit has looked, or where one
 	// found it) and CaughtUp (maxLag and maxDirty). Use them knowingly.
 	// +optional
@@ -543,7 +543,7 @@ type Guard string
 
 // The guards that can be overridden.
 const (
-	// GuardNothingFailed: no object or bucket failed for good.
+	// GuardNothingFailed: no object fails, or was given up.
 	GuardNothingFailed Guard = "NothingFailed"
 	// GuardAuditClean: an audit that began after the last unclean event left no difference.
 	GuardAuditClean Guard = "AuditClean"

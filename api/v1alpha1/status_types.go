@@ -184,7 +184,9 @@ type Progress struct {
 	ETA *metav1.Duration `json:"eta,omitempty"`
 
 	// failures names the first objects (or buckets, with an empty key) that
-	// failed for good.
+	// fail again and again. Objects are tried on at least every 5 minutes, but
+	// for those that a store refuses as they are; these, and buckets, wait for
+	// spec.retryFailed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
@@ -199,7 +201,7 @@ type BucketProgress struct {
 	// copied is how many are copied with all they held at the start.
 	// +optional
 	Copied int64 `json:"copied"`
-	// failed is how many failed for good.
+	// failed is how many failed again and again; they wait for spec.retryFailed.
 	// +optional
 	Failed int64 `json:"failed"`
 }
@@ -215,7 +217,7 @@ type ObjectProgress struct {
 	// skipped is how many the target held already.
 	// +optional
 	Skipped int64 `json:"skipped"`
-	// failed is how many failed for good.
+	// failed is how many fail again and again.
 	// +optional
 	Failed int64 `json:"failed"`
 }
@@ -240,7 +242,7 @@ type Rate struct {
 	ObjectsPerSecond int64 `json:"objectsPerSecond"`
 }
 
-// Failure names an object or bucket that failed for good.
+// Failure names an object or bucket that fails again and again.
 type Failure struct {
 	// bucket on the source.
 	// +required

@@ -110,7 +110,7 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 	}
 	defer stop()
 	defer func() { _ = rdb.Close() }()
-	lo.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)})
+	lo.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration), Epoch: knownEpoch(c.Migration)})
 	if lo.stores, err = controllers.OpenStores(c.Migration, m.secrets(), time.Now); err != nil {
 		return err
 	}

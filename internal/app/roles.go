@@ -59,7 +59,7 @@ func (f *roleFlags) open(ctx context.Context, log logr.Logger) (*role, error) {
 		return nil, err
 	}
 	return &role{config: c, current: follow(ctx, f.config, c, log), secrets: secrets, metrics: newRegistry(),
-		ledger: ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration)})}, nil
+		ledger: ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration), Epoch: knownEpoch(c.Migration)})}, nil
 }
 
 func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, maxInFlight time.Duration, trailers func(ledger.Store) bool, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {

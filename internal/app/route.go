@@ -21,3 +21,12 @@ func fallbackRoute(m *v1alpha1.Migration) *ledger.Route {
 	route := config.RouteOf(r)
 	return &route
 }
+
+// knownEpoch is the last epoch that the Migration remembers to have been in force:
+// what Redis holds from before it came back with older data.
+func knownEpoch(m *v1alpha1.Migration) int64 {
+	if m.Status.Route == nil {
+		return 0
+	}
+	return m.Status.Route.Epoch
+}

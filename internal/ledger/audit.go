@@ -115,6 +115,8 @@ type Suspects struct {
 	ID, Bucket string
 	AuditTask
 	Items []Suspect
+
+	token string
 }
 
 // StartAudit begins an audit. Another one that goes on is dropped; the same one
@@ -172,30 +174,30 @@ func (l *Ledger) ClearUnclean(ctx context.Context, before time.Time) error {
 	return err
 }
 
-func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id string, t AuditTask, payload []string, err error) {
+func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id string, t AuditTask, token string, payload []string, err error) {
 	if session == "" {
-		return "", t, nil, ErrFenced // not registered yet
+		return "", t, "", nil, ErrFenced // not registered yet
 	}
 	v, err := l.run(ctx, l.call(auditClaimScript, l.global(), session, kind))
 	if err != nil {
-		return "", t, nil, err
+		return "", t, "", nil, err
 	}
 	a := strs(v)
 	if len(a) == 0 {
-		return "", t, nil, ErrNoWork
+		return "", t, "", nil, ErrNoWork
 	}
 	if a[0] == "FENCED" {
-		return "", t, nil, ErrFenced
+		return "", t, "", nil, ErrFenced
 	}
 	t = AuditTask{Audit: a[2], Mode: a[3], Repair: a[4] == "1", Began: millis(number(a[5])),
 		Explained: millis(number(a[6])), Foreign: millis(number(a[7])), Switch: a[8] == "1"}
-	return a[1], t, a[9:], nil
+	return a[1], t, a[9], a[10:], nil
 }
 
 // ClaimAuditRange takes a part of the listings to compare, or ErrNoWork: also
 // while a switch is under way that does not wait for the audit.
 func (l *Ledger) ClaimAuditRange(ctx context.Context, session string) (AuditRange, error) {
-	id, t, p, err := l.claimAudit(ctx, session, "a")
+	id, t, _, p, err := l.claimAudit(ctx, session, "a")
 	if err != nil {
 		return AuditRange{}, err
 	}
@@ -232,22 +234,23 @@ func (l *Ledger) ReleaseAuditRange(ctx context.Context, session string, r AuditR
 
 // ClaimSuspects takes keys that were set aside, or ErrNoWork.
 func (l *Ledger) ClaimSuspects(ctx context.Context, session string) (Suspects, error) {
-	id, t, p, err := l.claimAudit(ctx, session, "z")
+	id, t, token, p, err := l.claimAudit(ctx, session, "z")
 	if err != nil {
 		return Suspects{}, err
 	}
-	s := Suspects{ID: id, Bucket: p[0], AuditTask: t}
+	s := Suspects{ID: id, Bucket: p[0], AuditTask: t, token: token}
 	s.Items, err = decodeSuspects(p[1])
 	return s, err
 }
 
 // FinishSuspects counts what became of keys that were set aside, and names the
 // differences. What is left is handed out again after a time. A problem ("": none)
-// is shown until a range gets on.
+// is shown until a range gets on. It may be repeated when its answer is lost:
+// ErrTaskLost says then that it was done.
 func (l *Ledger) FinishSuspects(ctx context.Context, session string, s Suspects, left []Suspect, after time.Duration, c AuditCounts, named []Difference, problem string) error {
 	counts := []any{"missing", c.Missing, "extra", c.Extra, "different", c.Different, "repaired", c.Repaired,
 		"bypassed", c.Bypassed, "deferred", c.Deferred, "notkept", c.NotKept}
-	args := append([]any{session, s.ID, encodeSuspects(left), after.Milliseconds(), problem, maxDifferences, len(counts) / 2}, counts...)
+	args := append([]any{session, s.ID, s.token, encodeSuspects(left), after.Milliseconds(), problem, maxDifferences, len(counts) / 2}, counts...)
 	for _, d := range named {
 		b, err := json.Marshal(d)
 		if err != nil {

@@ -103,6 +103,74 @@ func TestAuditLife(t *testing.T) {
 	}
 }
 
+func TestReportOnABatchCountsOnce(t *testing.T) {
+	f := newAuditFixture(t)
+	f.startAudit("one", "b")
+	r, err := f.ClaimAuditRange(f.ctx, "w1")
+	f.ok(err)
+	f.ok(f.AdvanceAudit(f.ctx, "w1", &r, "k", 1, []Suspect{{Key: "k"}}, true))
+	first, err := f.ClaimSuspects(f.ctx, "w1")
+	f.ok(err)
+	report := func(s Suspects) error {
+		return f.FinishSuspects(f.ctx, "w1", s, s.Items, 0, AuditCounts{Missing: 1}, nil, "")
+	}
+	f.ok(report(first))
+	if err := report(first); !errors.Is(err, ErrTaskLost) {
+		t.Errorf("repeated: %v", err)
+	}
+	second, err := f.ClaimSuspects(f.ctx, "w1")
+	f.ok(err)
+	if err := report(first); !errors.Is(err, ErrTaskLost) {
+		t.Errorf("late: %v", err)
+	}
+	f.ok(report(second))
+	if n := f.audit().Missing; n != 2 {
+		t.Errorf("counted %d, want 2", n)
+	}
+}
+
+func TestNamesOfDifferencesAreBounded(t *testing.T) {
+	f := newAuditFixture(t)
+	f.startAudit("one", "b")
+	r, err := f.ClaimAuditRange(f.ctx, "w1")
+	f.ok(err)
+	f.ok(f.AdvanceAudit(f.ctx, "w1", &r, "k", 1, []Suspect{{Key: "k"}}, true))
+	s, err := f.ClaimSuspects(f.ctx, "w1")
+	f.ok(err)
+	var named []Difference
+	for i := range 3 * maxDifferences {
+		named = append(named, Difference{Bucket: "b", Key: fmt.Sprintf("%03d", i), Kind: "Missing"})
+	}
+	f.ok(f.FinishSuspects(f.ctx, "w1", s, nil, 0, AuditCounts{Missing: int64(len(named))}, named, ""))
+	if a := f.audit(); a.Missing != int64(len(named)) || len(a.Differences) != maxDifferences || a.Differences[0].Key != "000" {
+		t.Errorf("%d names of %d, first %+v", len(a.Differences), a.Missing, a.Differences[0])
+	}
+}
+
+func TestAuditsOfTwoMigrationsDoNotMeet(t *testing.T) {
+	f := newAuditFixture(t)
+	other := New(Options{Redis: f.rdb, Migration: "test2", Shards: 1, Now: func() time.Time { return f.now }})
+	f.ok(other.SetRoute(f.ctx, steady))
+	f.startAudit("one", "b")
+	if _, ok, err := other.Audit(f.ctx); ok || err != nil {
+		t.Error(ok, err)
+	}
+	if _, err := other.ClaimAuditRange(f.ctx, "w1"); !errors.Is(err, ErrNoWork) {
+		t.Errorf("took the other's range: %v", err)
+	}
+	f.ok(other.StartAudit(f.ctx, AuditSpec{ID: "two", Mode: "ETag", Buckets: []string{"b"}}))
+	f.ok(other.MarkUnclean(f.ctx, "x"))
+	if us, err := f.Unclean(f.ctx); len(us) > 0 || err != nil {
+		t.Error(us, err)
+	}
+	r, err := f.ClaimAuditRange(f.ctx, "w1")
+	f.ok(err)
+	f.ok(f.AdvanceAudit(f.ctx, "w1", &r, "z", 3, nil, true))
+	if a, _, _ := other.Audit(f.ctx); a.Result != AuditRunning || a.Compared != 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestAuditOfNothingIsComplete(t *testing.T) {
 	f := newAuditFixture(t)
 	f.startAudit("one")

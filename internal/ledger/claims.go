@@ -15,8 +15,9 @@ type Claim struct {
 	From, To Store
 	// Version is From's version when the claim was made. Read the object after.
 	Version int64
-	// Attempts counts the tries that failed before.
-	Attempts int
+	// Attempts counts the tries that failed before, Refusals those of them that
+	// Refuse ended.
+	Attempts, Refusals int
 	// DirtySince is zero for an initial copy.
 	DirtySince time.Time
 
@@ -68,7 +69,7 @@ func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]
 			l.told.note((first+i)%l.shards, session, number(f[4]))
 			from := storeOf(f[2])
 			out = append(out, Claim{Object: Object{f[0], f[1]}, Session: session, From: from, To: from.Other(),
-				Version: number(f[3]), token: f[4], Attempts: int(number(f[5])), DirtySince: millis(number(f[6]))})
+				Version: number(f[3]), token: f[4], Attempts: int(number(f[5])), DirtySince: millis(number(f[6])), Refusals: int(number(f[7]))})
 		}
 	}
 	return out, nil
@@ -183,9 +184,15 @@ func (l *Ledger) Hold(ctx context.Context, c Claim) error {
 	return l.release(ctx, "hold", "", 0, c)
 }
 
-// Fail ends a try: the object stays dirty and is due again after a time.
+// Fail ends a try: the object stays dirty and is due again after a time. With a
+// cause it is named in Failures until it is copied, or written anew.
 func (l *Ledger) Fail(ctx context.Context, c Claim, cause string, retryAfter time.Duration) error {
 	return l.release(ctx, "retry", cause, retryAfter, c)
+}
+
+// Refuse is Fail for a store that will not have the object as it is.
+func (l *Ledger) Refuse(ctx context.Context, c Claim, cause string, retryAfter time.Duration) error {
+	return l.release(ctx, "refused", cause, retryAfter, c)
 }
 
 // GiveUp ends the last try: the object stays dirty, is named in Failures, and is
@@ -194,7 +201,7 @@ func (l *Ledger) GiveUp(ctx context.Context, c Claim, cause string) error {
 	return l.release(ctx, "giveup", cause, 0, c)
 }
 
-// RetryFailed queues everything that was given up, and returns how many objects
+// RetryFailed queues everything that is named as failed or was given up, and returns how many objects
 // and buckets that were. One call a shard and 1,000 objects.
 func (l *Ledger) RetryFailed(ctx context.Context) (int, error) {
 	v, err := l.run(ctx, l.call(retryBucketsScript, l.global()))

@@ -99,6 +99,9 @@ type Options struct {
 	// Shards is how many hash slots the objects spread over; it is fixed when
 	// the ledger is created. 0 means 1, or 16 on Redis Cluster.
 	Shards int
+	// Epoch is known to have been in force: answers from before it are not used, so
+	// that a process which starts beside a Redis with older data does not obey that.
+	Epoch int64
 	// Now replaces Redis' clock, for simulations.
 	Now func() time.Time
 }
@@ -110,7 +113,7 @@ type Ledger struct {
 	shards int
 	now    func() time.Time
 	texts  map[*script]*script
-	seen   atomic.Int64 // largest epoch that a session was told to obey
+	seen   atomic.Int64 // largest epoch that is known to have been in force
 	told   witness
 }
 
@@ -123,7 +126,9 @@ func New(o Options) *Ledger {
 			n = 16
 		}
 	}
-	return &Ledger{rdb: o.Redis, name: o.Migration, shards: n, now: o.Now, texts: ownTexts(o.Migration)}
+	l := &Ledger{rdb: o.Redis, name: o.Migration, shards: n, now: o.Now, texts: ownTexts(o.Migration)}
+	l.saw(o.Epoch)
+	return l
 }
 
 // Ping asks Redis whether it answers.
@@ -145,7 +150,7 @@ func (l *Ledger) shardOf(o Object) int {
 	return int(h.Sum32() % uint32(l.shards))
 }
 
-// saw notes an epoch that this process obeys.
+// saw notes an epoch that is, or was, in force.
 func (l *Ledger) saw(epoch int64) {
 	for {
 		cur := l.seen.Load()

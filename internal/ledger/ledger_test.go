@@ -467,7 +467,7 @@ func TestGivenUpObjectIsNamedAndRetried(t *testing.T) {
 	f := newFixture(t, 2)
 	f.route(steady)
 	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
-	f.ok(f.Fail(f.ctx, f.claim(), "503", time.Minute))
+	f.ok(f.Fail(f.ctx, f.claim(), "", time.Minute))
 	if cs, _ := f.ClaimEvents(f.ctx, "w1", 1); len(cs) != 0 {
 		t.Fatal("retried before its time")
 	}
@@ -493,6 +493,38 @@ func TestGivenUpObjectIsNamedAndRetried(t *testing.T) {
 	if s := f.stats(); s.Failed != 0 {
 		t.Fatalf("%+v", s)
 	}
+}
+
+func TestObjectThatFailsIsNamedAndTriedAllTheSame(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.ok(f.Fail(f.ctx, f.claim(), "", 0))
+	if n := f.stats().Failed; n != 0 {
+		t.Errorf("%d named without a cause", n)
+	}
+	f.ok(f.Refuse(f.ctx, f.claim(), "key too long", 0))
+	f.ok(f.Fail(f.ctx, f.claim(), "503", 0))
+	fs, err := f.Failures(f.ctx, 10)
+	f.ok(err)
+	if diff := cmp.Diff([]Failure{{object, "503"}}, fs); diff != "" {
+		t.Error(diff)
+	}
+	c := f.claim()
+	if c.Attempts != 3 || c.Refusals != 1 {
+		t.Errorf("%+v", c)
+	}
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{}))) // it is another one now
+	f.ok(f.Unclaim(f.ctx, c))
+	if c = f.claim(); c.Attempts != 0 || c.Refusals != 0 || f.stats().Failed != 0 {
+		t.Errorf("%+v", c)
+	}
+	f.ok(f.Refuse(f.ctx, c, "key too long", 0))
+	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+	if n := f.stats().Failed; n != 0 {
+		t.Errorf("%d named though copied", n)
+	}
+	f.empty()
 }
 
 func TestDirtyRange(t *testing.T) {

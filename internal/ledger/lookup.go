@@ -40,6 +40,33 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	return loc, nil
 }
 
+// Standing says how an object stands between the stores.
+type Standing struct {
+	// Newest is the store with the newest version.
+	Newest Store
+	// Open: a write is under way on the store that is not main.
+	Open bool
+	// Route is in force on the object's shard.
+	Route Route
+	// Loss: the ledger lost data and can't know. Healthy means that it does.
+	Loss LossState
+}
+
+// Standing says how an object stands, and puts it at the head of the queue if its
+// newest version is not on main. One round trip.
+func (l *Ledger) Standing(ctx context.Context, o Object) (Standing, error) {
+	v, err := l.run(ctx, l.call(standingScript, l.prefix(o), o.Bucket, o.Key))
+	if err != nil {
+		return Standing{}, err
+	}
+	a := strs(v)
+	s := Standing{Newest: storeOf(a[0]), Open: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9])}
+	if s.Route.Epoch < l.seen.Load() {
+		return Standing{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
+	}
+	return s, nil
+}
+
 // DirtyPage is a part of a bucket's dirty keys, in order.
 type DirtyPage struct {
 	// Keys are sorted; their newest version is not on the listed store.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -277,5 +278,47 @@ func TestBeginFromBeforeALossComesTooLate(t *testing.T) {
 	}
 	if _, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestNothingIsDoneByALedgerThatIsOlderThanTheMigrationRemembers(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	l := New(Options{Redis: f.rdb, Migration: "test", Now: func() time.Time { return f.now }, Epoch: switched.Epoch})
+	m := l.Join(MemberOptions{Role: RoleWorker, Instance: "new"})
+	for name, call := range map[string]func() error{
+		"heartbeat": func() error { _, err := m.Beat(f.ctx); return err },
+		"begin":     func() error { _, err := l.Begin(f.ctx, "p2", object, BeginOptions{}); return err },
+		"lookup":    func() error { _, err := l.Lookup(f.ctx, object); return err },
+		"listing":   func() error { _, err := l.DirtyRange(f.ctx, Source, "b", "", "", 10); return err },
+		"upload":    func() error { _, err := l.Upload(f.ctx, object, "u"); return err },
+	} {
+		if err := call(); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, ok := m.Route(); ok || m.ID() != "" {
+		t.Error("it obeys the older route, and may claim")
+	}
+	f.route(switched)
+	f.beat(m)
+	if r, _ := m.Route(); r != switched {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A session that has done nothing has nothing that it could miss but its heartbeats.
+func TestHeartbeatsThatAreForgottenAreALoss(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	m := f.join(RoleProxy)
+	f.lost(func() {
+		f.beat(m)
+		f.beat(m)
+	})
+	f.beat(m)
+	if got := f.states(); len(got) != 1 || got[0] != Replaying {
+		t.Errorf("%q", got)
 	}
 }

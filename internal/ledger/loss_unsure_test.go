@@ -94,6 +94,25 @@ func TestCommitAfterALossCounts(t *testing.T) {
 	}
 }
 
+// An upload that ended on the old main while it was still being found out what was
+// lost counts, though somebody died who could have told more: it is later than
+// whatever they did, and the stores alone can't tell.
+func TestUploadThatEndedSinceALossCounts(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	f.ok(f.MarkLost(f.ctx, f.now))
+	old := Source
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &old})))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+	loc, err := f.Lookup(f.ctx, object)
+	f.ok(err)
+	if loc.Loss != Healthy || loc.Store != Source {
+		t.Errorf("%+v", loc)
+	}
+}
+
 // A record from before the loss is not copied by anybody: who waited for that
 // would wait for ever.
 func TestConditionalWriteDoesNotWaitForARecordFromBeforeALoss(t *testing.T) {
@@ -146,4 +165,30 @@ func TestDeleteThatTheLedgerStillKnowsOfIsNotUndoneByALoss(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhereUploadsLiveIsNotKnownAfterAHealedLossUntilTheSwitchEnds(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	f.ok(f.PutUpload(f.ctx, object, "remembered", Target))
+	sure := func(id string, store Store, want bool) {
+		t.Helper()
+		s, sure, err := f.UploadSure(f.ctx, object, id)
+		f.ok(err)
+		if s != store || sure != want {
+			t.Errorf("%s on %s, sure: %v", id, s, sure)
+		}
+	}
+	sure("other", Source, true)
+	f.declareLost(f.now)
+	sure("other", Source, false)
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, f.now, false))
+	sure("other", Source, false)
+	sure("remembered", Target, true)
+	f.route(Route{Epoch: 4, Main: Target, State: Steady, Uploads: Target, Run: true})
+	sure("other", Target, true)
+	f.route(Route{Epoch: 5, Main: Source, State: Switched, Uploads: Target, Run: true})
+	sure("other", Target, true)
 }

@@ -163,9 +163,9 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	r := a.route
-	if cur := m.route.Load(); cur != nil && r.Epoch < cur.Epoch {
-		// Redis lost the route that we obey. Its owner brings it back.
-		return false, fmt.Errorf("%w: %w: epoch %d, not %d", ErrUnavailable, errOlder, r.Epoch, cur.Epoch)
+	if known := m.l.seen.Load(); r.Epoch < known {
+		// Redis lost the route that was in force. Its owner brings it back.
+		return false, fmt.Errorf("%w: %w: epoch %d, not %d", ErrUnavailable, errOlder, r.Epoch, known)
 	}
 	m.contact.Store(time.Now().UnixNano())
 	m.register(id, a.beat)

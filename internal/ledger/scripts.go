@@ -41,6 +41,7 @@ var (
 	doubtScript        = load("doubt", "prelude", "noroute")
 	recordScript       = load("record", "prelude", "noroute")
 	lookupScript       = load("lookup", "prelude", "noroute")
+	standingScript     = load("standing", "prelude", "noroute")
 	dirtyRangeScript   = load("dirtyrange", "prelude", "noroute")
 	claimEventsScript  = load("claimevents", "prelude", "noroute")
 	claimObjectsScript = load("claimobjects", "prelude", "noroute")

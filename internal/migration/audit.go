@@ -42,7 +42,6 @@ const auditRetry = time.Minute
 // audit takes the result of an audit over from the ledger, and begins one that is due.
 func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 	st := &out.State.Audit
-	before := *st
 	a, known, err := e.Ledger.Audit(ctx)
 	if err != nil {
 		return err
@@ -54,13 +53,8 @@ func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 			return err
 		}
 	case known:
-		st.Audit = a
-		st.Percent = auditPercent(a, f.buckets)
-		if a.Result != ledger.AuditRunning {
-			if err := e.auditDone(ctx, f, out); err != nil {
-				*st = before // its conclusions are still to be drawn
-				return err
-			}
+		if err := e.takeOver(ctx, f, out, a); err != nil {
+			return err
 		}
 	case st.running():
 		st.Result, st.Problem, st.Finished = ledger.AuditFailed, "it was lost with the ledger", e.Now()
@@ -93,14 +87,23 @@ func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 	if a, _, err = e.Ledger.Audit(ctx); err != nil {
 		return err
 	}
-	st.Audit, st.Percent = a, 0
-	if a.Result != ledger.AuditRunning {
-		if err := e.auditDone(ctx, f, out); err != nil { // there was nothing to compare
-			*st = before
-			return err
-		}
+	return e.takeOver(ctx, f, out, a) // it is over if there is nothing to compare
+}
+
+// takeOver keeps how an audit stands. One that is over is kept only with its
+// conclusions: until they are drawn, it has yet to be taken over.
+func (e *Engine) takeOver(ctx context.Context, f *facts, out *Output, a ledger.Audit) error {
+	st := &out.State.Audit
+	before := *st
+	st.Audit, st.Percent = a, auditPercent(a, f.buckets)
+	if a.Result == ledger.AuditRunning {
+		return nil
 	}
-	return nil
+	err := e.auditDone(ctx, f, out)
+	if err != nil {
+		*st = before
+	}
+	return err
 }
 
 // auditDone draws the conclusions from an audit that is over. An unclean event is
@@ -187,7 +190,7 @@ func (e *Engine) auditDue(f facts, st AuditState) string {
 // auditHolds says why a switch that is under way waits for an audit which nobody
 // makes yet, or "". Without one it would wait for a human.
 func auditHolds(f facts, st AuditState, now time.Time) string {
-	why := uncleanSince(f, f.out.State.SwitchStartedAt)
+	why := uncleanSince(f, f.out.State.PreparingSince) // as the switch does, whichever way it went
 	switch {
 	case why == "" || st.running() && st.Switch:
 		return ""
@@ -246,6 +249,9 @@ func unverified(f facts) (reason, why string) {
 		}
 		if a.running() {
 			return reason, why + "; they are being compared"
+		}
+		if f.route.State == ledger.Steady && !f.route.Sync {
+			return reason, why + "; but spec.switch.reverse was off, so there is nothing to compare with any more: add AuditClean to spec.switch.overrides"
 		}
 		if a.Result == ledger.AuditComplete && a.Left() > 0 {
 			return "DifferencesLeft", differencesLeft(a)

@@ -68,7 +68,7 @@ func copyConditions(f facts) []Condition {
 	case !all:
 		out = append(out, cond(CondCaughtUp, false, "Copying", "Buckets are still being copied."))
 	case f.stats.Failed > 0:
-		out = append(out, cond(CondCaughtUp, false, "ObjectsFailed", "Some objects could not be copied: see status.progress.failures, mend the cause and change spec.retryFailed."))
+		out = append(out, cond(CondCaughtUp, false, "ObjectsFailed", "Some objects can't be copied: see status.progress.failures and mend the cause. They are tried on; change spec.retryFailed to have that done at once, and for those that a store refused as they are."))
 	case f.stats.Dirty > caughtUpDirty || f.stats.Oldest.Seconds() > caughtUpLag:
 		out = append(out, cond(CondCaughtUp, false, "CatchingUp", "Changes made by clients are still being copied."))
 	default:

@@ -262,6 +262,7 @@ func TestGuardsHoldTheSwitch(t *testing.T) {
 		"new bucket":     {func(w *world) { _ = w.e.Ledger.AddBuckets(w.ctx, "new") }, GuardCopied, false},
 		"unknown proxy":  {func(w *world) { w.in.Instances = map[string]bool{"p": true, "p2": true} }, GuardSessions, false},
 		"many dirty":     {func(w *world) { w.in.Spec.Switch.MaxDirty = 0; w.commit(w.write("k")) }, GuardCaughtUp, true},
+		"bucket failed":  {func(w *world) { w.failBucket("new") }, GuardCopied, false},
 		"object failed":  {func(w *world) { w.commit(w.write("k")); w.giveUp() }, GuardNothingFailed, true},
 		"nothing broken": {func(*world) {}, "", true},
 	}
@@ -284,8 +285,25 @@ func TestGuardsHoldTheSwitch(t *testing.T) {
 			w.step()
 			if tc.override {
 				w.is(CondSwitched, false, "Preparing")
+			} else if w.out.State.Route.State != ledger.Steady {
+				t.Error("it was overridden")
 			}
 		})
+	}
+}
+
+func (w *world) failBucket(name string) {
+	w.t.Helper()
+	l, id := w.e.Ledger, w.mem["w"].ID()
+	if err := l.AddBuckets(w.ctx, name); err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := l.ClaimBucket(w.ctx, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := l.FailBucket(w.ctx, id, b, "somebody else's", true); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -608,4 +626,64 @@ func TestWorkOfAWorkerThatEndedIsNotCopied(t *testing.T) {
 	w.beat()
 	w.step()
 	w.is(CondBucketsCopied, false, "Copying")
+}
+
+// meanwhile does something just before the engine reads what a key tells.
+type meanwhile struct {
+	key string
+	do  func()
+}
+
+func (m *meanwhile) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m *meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if do := m.do; do != nil && cmd.Name() == "hgetall" && cmd.Args()[1] == m.key {
+			m.do = nil
+			do()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// The last upload ends on the old store when the engine has read what is newest
+// there, and before it reads that no upload is left.
+func TestUploadThatEndsWhileTheSwitchLooksForUploadsHoldsIt(t *testing.T) {
+	w := newWorld(t)
+	w.to("SwitchStarted")
+	w.dangling(0)
+	if w.step(); w.out.Phase != SwitchStarted { // nothing is seen under way on the old store from now on
+		t.Fatal(w.out.Phase)
+	}
+	m := &meanwhile{key: "cf:{m}:dangling"}
+	w.rdb.AddHook(m)
+	m.do = func() {
+		source := ledger.Source
+		in, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), ledger.Object{Bucket: "b", Key: "film"}, ledger.BeginOptions{Store: &source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.commit(in)
+		w.dangling(0)
+	}
+	w.beat()
+	w.step()
+	if m.do != nil {
+		t.Fatal("nobody looked for uploads")
+	}
+	if w.out.Phase != SwitchStarted {
+		t.Fatalf("%s, though the source alone holds an object", w.out.Phase)
+	}
+	w.drain()
+	w.dangling(0)
+	w.step()
+	w.dangling(0)
+	w.beat()
+	if w.step(); w.out.Phase != SwitchDone {
+		t.Errorf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
 }

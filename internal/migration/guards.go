@@ -24,6 +24,10 @@ const (
 	GuardAuditClean    Guard = "AuditClean"
 )
 
+func (g Guard) mayBeOverridden() bool {
+	return g == GuardNothingFailed || g == GuardCaughtUp || g == GuardAuditClean
+}
+
 // Defaults of a switch's bounds.
 const (
 	DefaultMaxDirty = 10000
@@ -100,8 +104,9 @@ var guards = []struct {
 		}
 		copied, failed := countBuckets(f.buckets)
 		switch {
-		case f.listed && failed > 0 && copied+failed == len(f.buckets):
-			return "" // NothingFailed speaks
+		case failed > 0:
+			// Nothing is known of its objects, so they would be looked for on the new main.
+			return "buckets could not be copied: see status.progress.failures; mend the cause and change spec.retryFailed"
 		case !f.listed || copied < len(f.buckets):
 			return "not every bucket is copied yet"
 		}
@@ -111,11 +116,8 @@ var guards = []struct {
 		return ""
 	}},
 	{GuardNothingFailed, func(f facts, _ SwitchRequest) string {
-		if _, failed := countBuckets(f.buckets); failed > 0 {
-			return "buckets could not be copied: see status.progress.failures; mend the cause and change spec.retryFailed"
-		}
 		if f.stats.Failed > 0 {
-			return "objects could not be copied: see status.progress.failures; mend the cause and change spec.retryFailed"
+			return "objects can't be copied: see status.progress.failures; mend the cause and change spec.retryFailed"
 		}
 		return ""
 	}},
@@ -137,7 +139,7 @@ var guards = []struct {
 // blocked returns the first guard that keeps a switch from beginning.
 func blocked(f facts, r SwitchRequest) (Guard, string) {
 	for _, g := range guards {
-		if r.Overrides[g.name] {
+		if r.Overrides[g.name] && g.name.mayBeOverridden() {
 			continue
 		}
 		if why := g.check(f, r); why != "" {

@@ -37,6 +37,16 @@ func (w *world) snapshot() (restore func()) {
 	}
 }
 
+// flush empties Redis, as a restart without its files does.
+func (w *world) flush() { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) }
+
+// loseAll has everybody deal with an empty Redis.
+func (w *world) loseAll() {
+	w.t.Helper()
+	w.flush()
+	w.settle()
+}
+
 // settle lets the engine and every process deal with a loss.
 func (w *world) settle() {
 	w.t.Helper()
@@ -63,8 +73,20 @@ func (w *world) pass(d time.Duration) {
 
 func (w *world) to(phase string) {
 	w.t.Helper()
-	w.caughtUp()
-	w.onTo(phase)
+	switch phase {
+	case "Pending":
+		w.step()
+		w.join(ledger.RoleProxy, "p")
+		w.join(ledger.RoleWorker, "w")
+		w.beat()
+	case "Copying":
+		w.to("Pending")
+		w.step()
+		w.beat()
+	default:
+		w.caughtUp()
+		w.onTo(phase)
+	}
 }
 
 // onTo goes on from where everything is copied.
@@ -95,21 +117,37 @@ func (w *world) onTo(phase string) {
 }
 
 func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *testing.T) {
-	losses := map[string]func(*world) func(){
-		"empty": func(w *world) func() { return func() { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) } },
-		"last write gone": func(w *world) func() {
+	losses := map[string]func(w *world, phase string){
+		"empty": func(w *world, phase string) {
+			w.to(phase)
+			w.flush()
+		},
+		"last write gone": func(w *world, phase string) {
+			w.to(phase)
 			restore := w.snapshot()
 			w.commit(w.write("forgotten"))
-			return restore
+			restore()
+		},
+		"from when it was set up": func(w *world, phase string) {
+			w.step()
+			restore := w.snapshot()
+			w.to(phase)
+			w.commit(w.write("forgotten"))
+			restore()
+		},
+		"another one": func(w *world, phase string) {
+			w.to(phase)
+			if err := w.e.Ledger.SetMeta(w.ctx, "generation", "another"); err != nil {
+				w.t.Fatal(err)
+			}
 		},
 	}
-	for _, phase := range []string{"Steady", "Preparing", "SwitchStarted", "SwitchDone"} {
+	for _, phase := range []string{"Pending", "Copying", "Steady", "Preparing", "SwitchStarted", "SwitchDone"} {
 		for name, lose := range losses {
 			t.Run(phase+", "+name, func(t *testing.T) {
 				w := newWorld(t)
-				w.to(phase)
+				lose(w, phase)
 				before := w.out.State.Route
-				lose(w)()
 				w.settle()
 				r := w.out.State.Route
 				if before.State == ledger.Preparing {
@@ -119,7 +157,7 @@ func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *test
 					t.Fatalf("route %+v, before %+v", r, before)
 				}
 				w.is(CondLedgerHealthy, false, "UncleanEvent")
-				if phase == "Steady" {
+				if before.Main == ledger.Source && before.State == ledger.Steady {
 					w.ask(ledger.Target)
 					w.settle()
 					if w.out.State.Route.State != ledger.Steady {
@@ -136,6 +174,34 @@ func TestLostLedgerInEveryPhaseKeepsMainAndHoldsTheSwitchUntilItIsHealed(t *test
 				}
 			})
 		}
+	}
+}
+
+func TestLossInEveryPhaseIsHealedByAnAudit(t *testing.T) {
+	for _, phase := range []string{"Steady", "Preparing", "SwitchStarted", "SwitchDone"} {
+		t.Run(phase, func(t *testing.T) {
+			w := newWorld(t)
+			w.auditing()
+			w.compare(ledger.AuditCounts{})
+			w.step()
+			w.is(CondAudited, true, "Verified")
+			w.onTo(phase)
+			w.loseAll()
+			w.is(CondLedgerHealthy, false, "UncleanEvent")
+			w.is(CondAudited, false, "Stale")
+			if phase == "Steady" {
+				w.copyAll() // the ledger knows of no copy
+			}
+			w.pass(forgotten)
+			if a := w.out.State.Audit; !a.running() || a.Since == "" {
+				t.Fatalf("%+v", a)
+			}
+			w.is(CondLedgerHealthy, false, "UncleanEvent")
+			w.compare(ledger.AuditCounts{Missing: 1, Repaired: 1})
+			w.settle()
+			w.is(CondLedgerHealthy, true, "Healthy")
+			w.is(CondAudited, true, "Verified")
+		})
 	}
 }
 
@@ -190,7 +256,7 @@ func TestOverrideSpeaksForThePastOnly(t *testing.T) {
 
 func TestRouteIsKeptBeforeTheLedgerHearsOfIt(t *testing.T) {
 	tests := map[string]func(*world){
-		"and it is empty":        func(w *world) { w.rdb.FlushAll(w.ctx); w.rdb.ScriptFlush(w.ctx) },
+		"and it is empty":        (*world).flush,
 		"and nothing else":       func(*world) {},
 		"and it lost that route": nil,
 	}
@@ -237,9 +303,7 @@ func TestLossDuringASwitchIsHealedByAnAuditAndTheSwitchIsDone(t *testing.T) {
 	w.auditing()
 	w.compare(ledger.AuditCounts{})
 	w.onTo("SwitchStarted")
-	w.rdb.FlushAll(w.ctx)
-	w.rdb.ScriptFlush(w.ctx)
-	w.settle()
+	w.loseAll()
 	w.is(CondLedgerHealthy, false, "UncleanEvent")
 	if w.out.State.Audit.running() {
 		t.Fatal("an audit began while something may still land that the ledger has forgotten")
@@ -268,9 +332,7 @@ func TestLossBeforeTrafficMovesPostponesTheSwitchUntilAnAuditHasHealedIt(t *test
 	w.auditing()
 	w.compare(ledger.AuditCounts{})
 	w.onTo("Preparing")
-	w.rdb.FlushAll(w.ctx)
-	w.rdb.ScriptFlush(w.ctx)
-	w.settle()
+	w.loseAll()
 	if r := w.out.State.Route; r.State != ledger.Steady || r.Main != ledger.Source || r.Hold {
 		t.Fatalf("%+v", r)
 	}
@@ -280,9 +342,7 @@ func TestLossBeforeTrafficMovesPostponesTheSwitchUntilAnAuditHasHealedIt(t *test
 func TestNobodysWordShortensTheWaitForWhatALossHasForgotten(t *testing.T) {
 	w := newWorld(t)
 	w.to("Steady")
-	w.rdb.FlushAll(w.ctx)
-	w.rdb.ScriptFlush(w.ctx)
-	w.settle()
+	w.loseAll()
 	w.copyAll()
 	w.pass(20 * time.Second)
 	w.ask(ledger.Target).Overrides = map[Guard]bool{GuardAuditClean: true}
@@ -325,5 +385,63 @@ func TestSwitchThatWaitsForAnAuditGetsOne(t *testing.T) {
 	w.step()
 	w.compare(ledger.AuditCounts{})
 	w.step()
+	w.is(CondLedgerHealthy, true, "Healthy")
+}
+
+func TestSwitchTurnedBackAfterALossGetsItsAuditAndEnds(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.onTo("SwitchStarted")
+	w.loseAll()
+	w.ask(ledger.Source)
+	w.pass(10 * time.Second)
+	if r := w.out.State.Route; r.Main != ledger.Source || r.State != ledger.Switched {
+		t.Fatalf("%+v %v", r, w.out.WaitingFor)
+	}
+	w.pass(forgotten)
+	if a := w.out.State.Audit; !a.running() || !a.Switch {
+		t.Fatalf("it waits for an audit that nobody makes: %v", w.out.WaitingFor)
+	}
+	goOn := func() {
+		for range 5 {
+			w.dangling(0)
+			w.beat()
+			w.step()
+		}
+	}
+	if goOn(); w.out.State.Route.State != ledger.Switched {
+		t.Fatal("it ended before the stores were compared")
+	}
+	w.compare(ledger.AuditCounts{})
+	goOn()
+	if r := w.out.State.Route; r.State != ledger.Steady || r.Main != ledger.Source {
+		t.Errorf("%+v %v", r, w.out.WaitingFor)
+	}
+}
+
+func TestLossWithoutAFollowerSaysWhatToDo(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.step()
+	r := w.ask(ledger.Target)
+	r.Reverse = false
+	for range 6 {
+		w.beat()
+		w.step()
+		w.dangling(0)
+	}
+	if w.out.Phase != SwitchDone {
+		t.Fatalf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+	w.loseAll()
+	w.pass(forgotten + 20*time.Second)
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+	if c := w.cond(CondAudited); !strings.Contains(c.Message, "nothing to compare with") {
+		t.Errorf("%+v", c)
+	}
+	r.Overrides = map[Guard]bool{GuardAuditClean: true}
+	w.settle()
 	w.is(CondLedgerHealthy, true, "Healthy")
 }

@@ -38,6 +38,11 @@ const (
 	Fatal ErrorClass = "Fatal"
 )
 
+// ErrNoListing: a listing was answered with success, but by something that is
+// none: an error page of a gateway with status 200, or nothing. The SDK takes that
+// for an empty one.
+var ErrNoListing = errors.New("the answer is not a listing: is something else than the store at its endpoint?")
+
 // classOfCode holds codes whose status alone would mislead.
 var classOfCode = map[string]ErrorClass{
 	"SlowDown":                   Throttled,

@@ -113,7 +113,10 @@ func (p *probe) run() error {
 }
 
 func (p *probe) listBuckets() error {
-	_, err := p.c.S3.ListBuckets(p.ctx, &awss3.ListBucketsInput{})
+	out, err := p.c.S3.ListBuckets(p.ctx, &awss3.ListBucketsInput{})
+	if err == nil && out.Buckets == nil {
+		err = ErrNoListing
+	}
 	_, status := ErrorCode(err)
 	p.caps.ListBuckets = refused(err)
 	// A refusal is an answer too, if it is not about the keys themselves.

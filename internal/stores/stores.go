@@ -205,6 +205,9 @@ func (s *Stores) ListBuckets(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, errors.New("the source's buckets cannot be listed: " + strings.TrimSuffix(cause(err), "."))
 		}
+		if page.Buckets == nil {
+			return nil, fmt.Errorf("the source's buckets cannot be listed: %w", s3.ErrNoListing)
+		}
 		for _, b := range page.Buckets {
 			if b.Name != nil && !strings.HasPrefix(*b.Name, s3.ProbePrefix) {
 				out = append(out, *b.Name)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -95,6 +97,27 @@ func TestProbeFallsBackToABucketOfTheMigration(t *testing.T) {
 	}
 	if look := s.Look(t.Context()); !look[1].Reachable {
 		t.Errorf("%+v", look[1])
+	}
+}
+
+func TestErrorPageIsNotASourceWithoutBuckets(t *testing.T) {
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("<html><body>Please log in</body></html>"))
+	}))
+	defer gateway.Close()
+	e := s3.Endpoint{URL: gateway.URL, AccessKeyID: "a", SecretAccessKey: "b"}
+	s, err := New(Options{Endpoints: [2]s3.Endpoint{e, e}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if names, err := s.ListBuckets(t.Context()); !errors.Is(err, s3.ErrNoListing) {
+		t.Errorf("%q, %v", names, err)
+	}
+	for _, look := range s.Look(t.Context()) {
+		if look.Reachable || !strings.Contains(look.Problem, "not a listing") {
+			t.Errorf("%+v", look)
+		}
 	}
 }
 

@@ -15,9 +15,6 @@ import (
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
-// patience is how long a client waits for an answer.
-const patience = 50 * time.Second
-
 // uploadLife is how long a client goes on with a multipart upload.
 const uploadLife = 40 * time.Second
 
@@ -40,6 +37,7 @@ func (w *world) runClient(i int, ops []op) {
 // request is what a client sends.
 type request struct {
 	method, key, query string
+	bucket             string // "": the one that all work with
 	header             http.Header
 	body               string
 }
@@ -76,7 +74,11 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 	w.mu.Lock()
 	p, handler := n.p, n.proxy.Handler()
 	w.mu.Unlock()
-	target := "http://proxy.test/" + bucketName
+	bucket := rq.bucket
+	if bucket == "" {
+		bucket = bucketName
+	}
+	target := "http://proxy.test/" + bucket
 	if rq.key != "" {
 		target += "/" + s3.EscapeKey(rq.key)
 	}
@@ -105,13 +107,17 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 		}
 		heard <- rec
 	}()
-	give := time.NewTimer(patience)
+	stays := w.plan.patience
+	if o.leaves > 0 {
+		stays = o.leaves
+	}
+	give := time.NewTimer(stays)
 	defer give.Stop()
 	select {
 	case rep.ResponseRecorder = <-heard:
 	case <-give.C:
 		cancel()
-		if w.calm() {
+		if o.leaves == 0 && w.calm() {
 			w.mu.Lock()
 			w.problem("no answer: %s %s %s", o.id, rq.method, rq.key)
 			w.mu.Unlock()
@@ -130,7 +136,9 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 	w.write(p, "%s heard %d %q", o.id, rep.Code, brief(rep.body()))
 	if rep.Code >= 500 {
 		w.result.failed++
-		if time.Now().After(w.faultTill) {
+		if strings.Contains(rep.body(), "overtaken by another") {
+			w.result.faults["overtaken"]++ // as the protocol has it, see docs/sim.md
+		} else if time.Now().After(w.faultTill) {
 			w.problem("a request failed without a cause: %s %s %s answered %d %s", o.id, rq.method, rq.key, rep.Code, rep.body())
 		}
 		return rep, false
@@ -221,6 +229,8 @@ func (c *client) do(o op) {
 		c.copy(o)
 	case "multipart":
 		c.multipart(o, key)
+	default:
+		c.onSpare(o)
 	}
 }
 
@@ -260,52 +270,6 @@ func (c *client) deleteMany(o op) {
 	for _, k := range o.keys {
 		done := ok && strings.Contains(rep.body(), "<Deleted><Key>"+k+"</Key>")
 		c.did(o, "write", k, "", "", rep, output{unknown: !done})
-	}
-}
-
-// list reads pages; each shows what its range of keys holds.
-func (c *client) list(o op) {
-	token := ""
-	after := ""
-	for n := 0; ; n++ {
-		q := url.Values{"list-type": {"2"}, "max-keys": {fmt.Sprint(o.most)}}
-		if token != "" {
-			q.Set("continuation-token", token)
-		}
-		rep, ok := c.send(o, fmt.Sprint("page", n), request{method: "GET", query: q.Encode()})
-		if !ok {
-			return
-		}
-		if rep.Code != 200 {
-			c.wrong(o, rep)
-			return
-		}
-		var page struct {
-			IsTruncated           bool
-			NextContinuationToken string
-			Contents              []struct{ Key, ETag string }
-		}
-		if err := xml.Unmarshal([]byte(rep.body()), &page); err != nil {
-			c.wrong(o, rep)
-			return
-		}
-		shown, last := map[string]string{}, ""
-		for _, e := range page.Contents {
-			v, known := c.valueOf(o, e.ETag)
-			if !known {
-				return
-			}
-			shown[e.Key], last = v, e.Key
-		}
-		for _, k := range keys {
-			if k > after && (!page.IsTruncated || k <= last) {
-				c.did(o, "read", k, "", "", rep, output{value: shown[k]})
-			}
-		}
-		if !page.IsTruncated || n > 10 {
-			return
-		}
-		token, after = page.NextContinuationToken, last
 	}
 }
 

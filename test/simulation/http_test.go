@@ -216,6 +216,12 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 		return answer{200, http.Header{}, ""}
 	case r.Method == http.MethodHead:
 		return answer{200, http.Header{}, ""}
+	case r.Method == http.MethodDelete && len(q) == 0:
+		if len(b.objects) > 0 {
+			return refusal(409, "BucketNotEmpty")
+		}
+		delete(s.buckets, name)
+		return answer{204, http.Header{}, ""}
 	case r.Method == http.MethodPost && q.Has("delete"):
 		return s.deleteMany(b, body)
 	case r.Method != http.MethodGet:
@@ -248,18 +254,25 @@ func list(q url.Values, b *bucket) answer {
 		most = n
 	}
 	var out strings.Builder
-	n, truncated, last := 0, false, ""
+	n, truncated, last, group := 0, false, "", ""
 	for _, k := range b.keys() {
-		if k <= after || !strings.HasPrefix(k, q.Get("prefix")) {
+		if k <= after || !strings.HasPrefix(k, q.Get("prefix")) || group != "" && strings.HasPrefix(k, group) || below(after, k, q) {
 			continue
 		}
 		if n == most {
 			truncated = true
 			break
 		}
+		n, last, group = n+1, k, ""
+		if rest := strings.TrimPrefix(k, q.Get("prefix")); q.Get("delimiter") != "" && strings.Contains(rest, q.Get("delimiter")) {
+			head, _, _ := strings.Cut(rest, q.Get("delimiter"))
+			group = q.Get("prefix") + head + q.Get("delimiter")
+			last = group
+			out.WriteString("<CommonPrefixes><Prefix>" + group + "</Prefix></CommonPrefixes>")
+			continue
+		}
 		o := b.objects[k]
 		fmt.Fprintf(&out, "<Contents><Key>%s</Key><LastModified>%s</LastModified><ETag>%s</ETag><Size>%d</Size></Contents>", k, stamp(o.modified), escaped(o.etag), len(o.data))
-		n, last = n+1, k
 	}
 	head := fmt.Sprintf("<Name>b</Name><Prefix>%s</Prefix><MaxKeys>%d</MaxKeys><IsTruncated>%t</IsTruncated>", q.Get("prefix"), most, truncated)
 	if q.Get("list-type") == "2" {
@@ -267,8 +280,15 @@ func list(q url.Values, b *bucket) answer {
 		if truncated {
 			head += "<NextContinuationToken>" + last + "</NextContinuationToken>"
 		}
+	} else if truncated && q.Get("delimiter") != "" {
+		head += "<NextMarker>" + last + "</NextMarker>"
 	}
 	return document("<ListBucketResult>" + head + out.String() + "</ListBucketResult>")
+}
+
+// below says that a listing that goes on after a common prefix has left a key behind.
+func below(after, key string, q url.Values) bool {
+	return q.Get("delimiter") != "" && strings.HasSuffix(after, q.Get("delimiter")) && strings.HasPrefix(key, after)
 }
 
 func (s *store) deleteMany(b *bucket, body string) answer {

@@ -22,6 +22,7 @@ type input struct {
 type output struct {
 	unknown bool // nothing: it may take effect at any later time, or never
 	ok      bool
+	code    string // S3's code of a refusal, where it matters
 	value   string
 }
 
@@ -36,7 +37,7 @@ func (w *world) model() porcupine.Model {
 				by[k] = append(by[k], o)
 			}
 			var out [][]porcupine.Operation
-			for _, k := range keys {
+			for _, k := range append(keys[:len(keys):len(keys)], spare) {
 				out = append(out, by[k])
 			}
 			return out
@@ -44,6 +45,9 @@ func (w *world) model() porcupine.Model {
 		Init: func() any { return "" },
 		Step: func(state, in, out any) (bool, any) {
 			s, i, o := state.(string), in.(input), out.(output)
+			if i.key == spare {
+				return result2(stepSpare(s, i, o))
+			}
 			switch i.kind {
 			case "read":
 				return s == o.value, s
@@ -69,6 +73,8 @@ func (w *world) model() porcupine.Model {
 		DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
 	}
 }
+
+func result2(ok bool, state string) (bool, any) { return ok, state }
 
 // tick orders calls and answers.
 func (w *world) tick() int64 {

@@ -3,8 +3,10 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -164,6 +166,9 @@ type manager struct {
 
 func newManager(w *world) *manager {
 	m := &manager{w: w, spec: migration.Spec{Buckets: []string{bucketName}}, told: map[string]bool{}}
+	if w.plan.buckets {
+		m.spec.Buckets = nil // all of them, and those created meanwhile
+	}
 	if w.plan.audit {
 		m.spec.Audit = migration.AuditRequest{Mode: "ETag", Repair: true}
 	}
@@ -181,7 +186,7 @@ func (m *manager) start() {
 func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 	defer close(ended)
 	w := m.w
-	e := &migration.Engine{Ledger: w.ledgerOf(p), Now: time.Now, ListBuckets: func(context.Context) ([]string, error) { return []string{bucketName}, nil }}
+	e := &migration.Engine{Ledger: w.ledgerOf(p), Now: time.Now, ListBuckets: w.listBuckets}
 	r := roll(w.seed, "rhythm "+p.name)
 	for p.alive() {
 		w.mu.Lock()
@@ -227,6 +232,13 @@ func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 		w.mu.Unlock()
 		time.Sleep(min(max(out.Next, 200*time.Millisecond), 2*time.Second) + between(r, 0, w.plan.slowManager))
 	}
+}
+
+// listBuckets lists the source's buckets.
+func (w *world) listBuckets(context.Context) ([]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.stores[0].buckets)), nil
 }
 
 func (m *manager) crash() {

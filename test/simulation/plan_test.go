@@ -32,7 +32,18 @@ type plan struct {
 	lateFrom               time.Duration
 	lateAborts             bool // what is not sent fails late
 	noDeletes              bool
-	uploads                bool // clients do little but multipart uploads, begun before a switch
+	patience               time.Duration // how long clients wait for an answer
+	brief                  bool          // clients end soon after the first switch was asked for
+	quiet                  bool          // but few of them, and reads
+	lateCompletes          float64       // share of uploads whose end is answered late, or never
+	lateAnswers            float64       // share of clients' final requests whose answer takes some seconds
+	lateCopyAnswers        float64       // that of copies'
+	neverWrites            float64       // share of clients' final requests that never land, and nobody is told
+	slowWrites             float64       // share of clients' writes that take some seconds to get there
+	slowReads              float64       // share of clients' reads that take some seconds to get to the store
+	slowReadsOfCopies      time.Duration // how long those of workers may take
+	buckets                bool          // a second bucket comes and goes
+	uploads                bool          // clients do little but multipart uploads, begun before a switch
 }
 
 // op is what one client does next.
@@ -45,7 +56,10 @@ type op struct {
 	pause  time.Duration
 	at     time.Duration // when it begins, if the client is free then
 	most   int           // keys of a page
-	finish bool          // an upload is completed, not aborted
+	leaves time.Duration // it hangs up then; 0: it waits
+	// Of a listing: the first version of the operation, and keys grouped by directory.
+	v1, delimiter bool
+	finish        bool // an upload is completed, not aborted
 }
 
 // fault is something that happens to processes, not to single calls.
@@ -77,7 +91,7 @@ var keys = []string{"a/k0", "a/k1", "k2"}
 // newPlan draws a history, or one that aims at something: see rough.
 func newPlan(seed uint64, at aim) *plan {
 	r := roll(seed, "plan")
-	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}}
+	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}, patience: 50 * time.Second}
 	calm := chance(r, .2) && at == anything // nothing fails: then no request may
 	p.slow = []float64{0, .01, .05}[r.IntN(3)]
 	if !calm {
@@ -96,12 +110,38 @@ func newPlan(seed uint64, at aim) *plan {
 	if at == anything && rough {
 		at = aim(r.IntN(int(anything)))
 	}
-	if rough = at <= losses; rough {
+	if rough = at < anything; rough {
 		hot = 1 + r.IntN(2)*r.IntN(2)
 		p.rough(r, at)
+		if p.quiet || p.brief {
+			hot = len(keys)
+		}
 	}
-	for c := range 3 + r.IntN(4) {
-		p.clients = append(p.clients, drawOps(r, c, length, hot, p.uploads, p.switches))
+	clients := 3 + r.IntN(4)
+	if p.uploads {
+		clients += 3
+	}
+	for c := range clients {
+		ops := drawOps(r, c, length, hot, p.uploads, p.switches)
+		if p.quiet {
+			ops = quieter(ops, c%2 == 0)
+		}
+		if p.brief && len(p.switches) > 0 {
+			// Nobody overwrites what comes of it.
+			ops = slices.DeleteFunc(ops, func(o op) bool { return o.at > p.switches[0].at+8*time.Second })
+		}
+		if c%2 == 1 && p.slowReads > 0 {
+			ops = busy(r, c, p.switches, "put")
+		}
+		if c%2 == 1 && p.slowWrites > 0 {
+			ops = busy(r, c, p.switches, "delete", "putIfAbsent")
+		}
+		p.clients = append(p.clients, ops)
+	}
+	if p.buckets = chance(r, .25); p.buckets {
+		for c := range 3 {
+			p.clients = append(p.clients, spareOps(r, drawOps(r, clients+c, length, 1, false, p.switches)))
+		}
 	}
 	if p.noDeletes {
 		for _, ops := range p.clients {
@@ -140,6 +180,37 @@ func newPlan(seed uint64, at aim) *plan {
 	return p
 }
 
+// quieter leaves some uploads to every other client, and reads to the others.
+func quieter(ops []op, uploads bool) []op {
+	if uploads {
+		ops = slices.DeleteFunc(ops, func(o op) bool { return o.kind != "multipart" })
+		return ops[:min(len(ops), 2)]
+	}
+	for i, o := range ops {
+		if o.kind != "list" && o.kind != "head" {
+			ops[i].kind = "get"
+		}
+	}
+	return ops
+}
+
+// busy draws a client that reads and changes one key while uploads to it end.
+func busy(r *rand.Rand, c int, switches []switchAt, changes ...string) []op {
+	var out []op
+	for i := range 40 {
+		o := op{id: fmt.Sprintf("c%d.%d", c, i), kind: "get", keys: keys[:1], at: between(r, 0, 20*time.Second)}
+		if len(switches) > 0 {
+			o.at += switches[0].at
+		}
+		if o.value = "<" + o.id + ">"; chance(r, .3*float64(len(changes))) {
+			o.kind = changes[r.IntN(len(changes))]
+		}
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
+	return out
+}
+
 // kinds of ops, as often as they come.
 var kinds = map[string]int{"put": 22, "get": 24, "head": 5, "delete": 9, "deleteMany": 4, "list": 10, "putIfAbsent": 7, "putIfMatch": 6, "copy": 6, "multipart": 8}
 
@@ -158,7 +229,7 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, uploads bool, s
 				break
 			}
 		}
-		if uploads && chance(r, .6) {
+		if uploads && chance(r, []float64{.9, .2}[c%2]) {
 			o.kind, o.finish = "multipart", true
 			if len(switches) > 0 {
 				o.at = max(0, switches[r.IntN(len(switches))].at-between(r, 0, 4*time.Second))
@@ -168,6 +239,10 @@ func drawOps(r *rand.Rand, c int, length time.Duration, hot int, uploads bool, s
 		o.keys = []string{keys[first], keys[(first+1+r.IntN(len(keys)-1))%len(keys)]}
 		o.value = "<" + o.id + ">"
 		o.parts, o.pause = 1+r.IntN(2), between(r, time.Millisecond, 8*time.Second)
+		o.v1, o.delimiter = chance(r, .3), chance(r, .3)
+		if chance(r, .05) {
+			o.leaves = between(r, time.Millisecond, 2*time.Second)
+		}
 		if chance(r, .4) {
 			o.most = 1 + r.IntN(2)
 		}

@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -10,22 +11,29 @@ import (
 type aim int
 
 const (
-	unanswered  aim = iota // writes go unanswered
-	lateWrites             // clients' writes take their time, there or back
-	lateCopies             // and copies
-	lateBoth               // both; what is not sent fails late
-	cutOff                 // a proxy does not hear of the switch, but goes on
-	longSleep              // a proxy sleeps for so long that it is buried
-	wakeAndDie             // it does, and dies when it has only just woken up
-	deaths                 // processes die with requests under way
-	lateUploads            // uploads from before the switch end late
-	sleepers               // workers sleep with copies from before the switch
-	losses                 // Redis loses data
-	anything               // whatever the seed says
+	unanswered    aim = iota // writes go unanswered
+	lateWrites               // clients' writes take their time, there or back
+	lateCopies               // and copies
+	lateBoth                 // both; what is not sent fails late
+	cutOff                   // a proxy does not hear of the switch, but goes on
+	longSleep                // a proxy sleeps for so long that it is buried
+	wakeAndDie               // it does, and dies when it has only just woken up
+	deaths                   // processes die with requests under way
+	lateUploads              // uploads from before the switch end late
+	sleepers                 // workers sleep with copies from before the switch
+	losses                   // Redis loses data
+	lateCompletes            // uploads from before the switch land, and their answers take their time
+	lostAtSwitch             // writes of what is dirty at the switch never land, and nobody is told
+	slowReads                // reads take their time while uploads end on the old store
+	nappers                  // workers sleep with a copy that was answered, beyond its lock
+	overtaken                // conditional writes take their time while uploads end on the old store
+	lostDirty                // Redis loses what is not copied yet, and what was written since with whoever wrote it
+	anything                 // whatever the seed says
 )
 
 func (a aim) String() string {
-	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses", ""}[a]
+	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "lostDirty", ""}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -62,6 +70,12 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 	case longSleep:
 		p.lateWrites = .2
 		moment("stopProxy", "Switched#1", "Switched#2", "Steady#3")
+		if chance(r, .5) { // what it wrote was dirty, and it has been buried when it hears the store's answer
+			p.lateWrites, p.slowReadsOfCopies, p.lateAnswers, p.patience = 0, 8*time.Second, .8, 90*time.Second
+			for i := range p.faults {
+				p.faults[i].span = between(r, 41*time.Second, 55*time.Second)
+			}
+		}
 	case wakeAndDie:
 		moment("wakeDieProxy", "Preparing#1", "Switched#1", "Steady#3")
 	case deaths:
@@ -79,6 +93,33 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 		}
 	case lateUploads:
 		p.uploads, p.lateWrites, p.slowCopies = true, .5, .4
+	case lateCompletes:
+		p.uploads, p.quiet, p.lateCompletes, p.switches = true, true, .8, p.switches[:min(1, len(p.switches))]
+	case lostAtSwitch:
+		p.slowReadsOfCopies, p.neverWrites = 8*time.Second, .4
+	case slowReads:
+		p.uploads, p.slowReads, p.lateAnswers, p.switches = true, .4, .5, p.switches[:min(1, len(p.switches))]
+	case overtaken:
+		p.uploads, p.slowWrites, p.lateAnswers, p.switches = true, .5, .5, p.switches[:min(1, len(p.switches))]
+	case nappers:
+		p.slowReadsOfCopies, p.lateCopyAnswers = 3*time.Second, .9
+		moment("stopWorker", "Switched#1")
+		for i := range p.faults {
+			p.faults[i].span = between(r, 16*time.Second, 38*time.Second)
+			p.faults[i].at /= 2
+		}
+		p.workers, p.switches, p.brief = 1, p.switches[:min(1, len(p.switches))], true
+	case lostDirty:
+		p.audit, p.slowReadsOfCopies, p.noDeletes = true, 15*time.Second, true
+		on := []string{"Switched#1", "Switched#1", "Switched#2", "Steady#3"}[r.IntN(4)]
+		p.drawLoss(r, on, between(r, 0, 2*time.Second))
+		f := &p.faults[len(p.faults)-1]
+		f.kind, f.span = "lose", between(r, 300*time.Millisecond, 8*time.Second)
+		if at, span := f.at, f.span; chance(r, .7) {
+			for who := range p.proxies {
+				p.faults = append(p.faults, fault{id: fmt.Sprint("dies", who), on: on, at: at + span*time.Duration(20+r.IntN(80))/100, span: time.Second, kind: "crashProxy", who: who})
+			}
+		}
 	case sleepers:
 		p.lateCopies = .3
 		moment("stopWorker", "Preparing#1", "Switched#1", "Switched#2", "Steady#3")
@@ -101,4 +142,36 @@ func (f *fate) late(r *rand.Rand, least, most time.Duration) {
 		f.lost, f.never = f.before+f.after, chance(r, .3)
 		f.before += span
 	}
+}
+
+// aimed has a call go as the history wants it to; it returns a word for what goes wrong.
+func (p *plan) aimed(by *process, to peer, label string, final bool, f *fate, r *rand.Rand) string {
+	if to == redisPeer {
+		return ""
+	}
+	get := strings.Contains(label, " GET ")
+	switch {
+	case final && by.is("proxy") && strings.Contains(label, " POST ") && strings.Contains(label, "?uploadId=") && chance(r, p.lateCompletes):
+		f.survives = true
+		if chance(r, .4) {
+			f.lost = f.before + f.after
+		} else {
+			f.after += between(r, time.Second, p.maxInFlight*17/20)
+		}
+		return "late"
+	case final && by.is("proxy") && chance(r, p.neverWrites):
+		f.never, f.lost = true, f.before+f.after
+		return "late"
+	case final && by.is("proxy") && strings.Contains(label, " PUT ") && chance(r, p.slowWrites):
+		f.before += between(r, 0, 6*time.Second)
+		return "late"
+	case final && (by.is("proxy") && chance(r, p.lateAnswers) || by.is("worker") && chance(r, p.lateCopyAnswers)):
+		f.after += between(r, 100*time.Millisecond, 5*time.Second)
+		return "late"
+	case get && by.is("proxy") && chance(r, p.slowReads):
+		f.before += between(r, 0, 7*time.Second)
+	case get && by.is("worker") && p.slowReadsOfCopies > 0 && strings.Contains(label, " /"+bucketName+"/"):
+		f.before += between(r, 0, p.slowReadsOfCopies)
+	}
+	return ""
 }

@@ -97,10 +97,10 @@ var teeth = []*tooth{
 		{"if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then", "if false then"},
 		{"if LOSS ~= '' and not gone then", "if true then"},
 	}},
-	{rule: "in doubt: what is not newest is copied over", at: []aim{lateBoth}, edits: []edit{
-		{"'gone:' .. session, 86400)\n    touch(r)\n", "'gone:' .. session, 86400)\n"},
+	{rule: "in doubt: what is not newest is copied over", at: []aim{lateCompletes}, edits: []edit{
+		{"'gone:' .. session, 86400)\n    touch(r)\n", "'gone:' .. session, 86400)\n if r.s == r.t then redis.call('INCR','bite') end "},
 	}},
-	{rule: "in doubt: what is not newest was never made", at: []aim{lateBoth, unanswered}, edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b)", "elseif true then\n    wrote(r, x, b)"}}},
+	{rule: "in doubt: what is not newest was never made", at: []aim{lostAtSwitch}, edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b)", "elseif true then\n if r.n ~= x then redis.call('INCR','bite') if r.w <= b then redis.call('INCR','bite') end end   wrote(r, x, b)"}}},
 	{rule: "in doubt: what is newest was made", edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b)", "elseif r.n == x then\n    save(r)"}}},
 	{rule: "a claim: one copier an object", at: []aim{lateCopies}, edits: []edit{
 		{"if wanted(r) and r.c == '' then\n    r.c,", "if wanted(r) then\n    r.c,"},
@@ -117,14 +117,14 @@ var teeth = []*tooth{
 	{rule: "hold: the claim of a copy without an answer is kept", at: []aim{lateCopies}, edits: []edit{{"local mode = ARGV[6]", "local mode = ARGV[6]\nif mode == 'hold' then mode = 'unclaim' end"}}},
 	{rule: "removes wait for a copy that may land", at: []aim{lateCopies}, edits: []edit{{"if removes == '1' and r.c ~= ''", "if false and r.c ~= ''"}}},
 	{rule: "settle by version", edits: []edit{{"r[to] = tonumber(ARGV[7])", "r[to] = r[from]"}}},
-	{rule: "settle: not what a client has written since", at: []aim{lateCopies, sleepers}, edits: []edit{{"if mine and r.n == from and (unlocked or r['i' .. to] == 0) then", "if mine then"}}},
+	{rule: "settle: not what a client has written since", at: []aim{nappers}, edits: []edit{{"if mine and r.n == from and (unlocked or r['i' .. to] == 0) then", "if mine and not(r.n == from and (unlocked or r['i' .. to] == 0)) then redis.call('INCR','bite') end if mine then"}}},
 	{rule: "superseded: a write that began before n moved", at: []aim{lateWrites, lateBoth}, edits: []edit{{"if r.n ~= x and r.w <= b then", "if r.n ~= x then"}}},
 	{rule: "superseded: nor a later one that it may have landed on", at: []aim{anything, lateBoth, lateWrites}, edits: []edit{{"counts = r['b' .. x] <= b", "counts = true"}}},
 	{rule: "superseded: its client is told", at: []aim{longSleep}, edits: []edit{
-		{"if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then return answer(-1, r) end", ""},
+		{"if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then return answer(-1, r) end", "if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then redis.call('INCR','bite') end"},
 	}},
 	{rule: "a conditional write waits for the newest version", edits: []edit{{"if (sure and r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then", "if false then"}}},
-	{rule: "a conditional write is not overtaken", at: []aim{lateWrites}, edits: []edit{{"if r['k' .. y] > 0 then return {'LOCKED', '0'} end", ""}}},
+	{rule: "a conditional write is not overtaken", at: []aim{overtaken}, edits: []edit{{"if r['k' .. y] > 0 then return {'LOCKED', '0'} end", ""}}},
 	{rule: "a Begin that comes after its Abort", edits: []edit{{"if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end", ""}}},
 	{rule: "the fence of a dead session", at: []aim{wakeAndDie}, edits: []edit{
 		{"if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end", ""},
@@ -138,7 +138,7 @@ var teeth = []*tooth{
 		}
 		return answer
 	}},
-	{rule: "barrier two: no write under way on the old store", at: []aim{lateUploads}, answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
+	{rule: "barrier two: no write under way on the old store", at: []aim{lateCompletes}, answer: func(p *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && p.is("manager") && name == "stats" {
 			list[6], list[7] = "0", "0"
 		}
@@ -162,7 +162,7 @@ var teeth = []*tooth{
 		}
 		return answer
 	}},
-	{rule: "reads look twice", at: []aim{lateWrites, unanswered}, answer: func(_ *process, ctx context.Context, name string, _ []any, answer any) any {
+	{rule: "reads look twice", at: []aim{slowReads}, answer: func(_ *process, ctx context.Context, name string, _ []any, answer any) any {
 		seen, ok := ctx.Value(lookupKey{}).(*firstLookup)
 		if !ok || name != "lookup" {
 			return answer
@@ -186,7 +186,7 @@ var lossTeeth = []*tooth{
 		{"for i = 10, #ARGV do addtask", "for i = 10, 9 do addtask"}, {"if #ARGV < 10 then", "if true then"},
 	}},
 	{rule: "each call looks for what its session was told", edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
-	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and math.max(r.s, r.t) >= BASE", "return true"}}},
+	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
 	{rule: "a commit whose intent was lost counts", edits: []edit{{"if LOSS ~= '' and not gone then", "if false then"}}},
@@ -194,7 +194,7 @@ var lossTeeth = []*tooth{
 
 func init() {
 	for _, b := range lossTeeth {
-		b.at = []aim{losses}
+		b.at = []aim{losses, lostDirty}
 	}
 	teeth = append(teeth, lossTeeth...)
 }

@@ -48,6 +48,7 @@ type fate struct {
 	refused       string        // the peer answers with this instead ("500", "503"), after applying it or not
 	again         bool          // repeated by the client's library: applied twice
 	survives      bool          // lands although its sender died meanwhile
+	eager         bool          // its answer is heard although its time is over, if it came before that
 	name          string
 }
 
@@ -86,6 +87,7 @@ func (p *process) fateOf(to peer, label string) fate {
 	fault := chance(r, share)
 	kind, span := r.IntN(8), between(r, 0, w.plan.maxInFlight*4/5)
 	half := chance(r, .5)
+	f.eager = chance(r, .5)
 	// What the dice are thrown for must not depend on the phase, only what follows.
 	if quiet || w.plan.mask[name] {
 		return f
@@ -99,6 +101,10 @@ func (p *process) fateOf(to peer, label string) fate {
 			f.late(r, w.plan.lateFrom, w.plan.maxInFlight*17/20)
 		}
 		w.fault("late "+label, name)
+		return f
+	}
+	if kind := w.plan.aimed(p, to, label, final, &f, r); kind != "" {
+		w.fault(kind+" "+label, name)
 		return f
 	}
 	if !fault {
@@ -206,7 +212,7 @@ func (p *process) call(ctx context.Context, to peer, label string, within time.D
 	case <-p.dead:
 		return give(errBroken)
 	}
-	if err := p.hear(ctx, to); err != nil {
+	if err := p.hear(ctx, to); err != nil && (!f.eager || !errors.Is(err, context.DeadlineExceeded)) {
 		return give(err)
 	}
 	return f, nil
@@ -232,13 +238,11 @@ func (p *process) wait(ctx context.Context, to peer, f fate) error {
 
 // hear waits until a process that was stopped goes on and hears the answer.
 func (p *process) hear(ctx context.Context, to peer) error {
-	if err := p.up(ctx); err != nil {
+	err := p.up(ctx)
+	if errors.Is(err, errBroken) || !p.reaches(to) {
 		return errBroken
 	}
-	if !p.reaches(to) {
-		return errBroken
-	}
-	return ctx.Err()
+	return err
 }
 
 // up waits until the process is not stopped.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -167,6 +168,7 @@ func (w *world) play() {
 			w.record(input{kind: "write", key: k, value: o.data}, output{}, w.tick(), w.tick())
 		}
 	}
+	w.record(input{kind: "deleteBucket", key: spare}, output{ok: true}, w.tick(), w.tick()) // there is none
 	w.manager = newManager(w)
 	w.manager.start()
 	for i := range w.plan.proxies {
@@ -182,6 +184,7 @@ func (w *world) play() {
 	for _, f := range w.plan.faults {
 		others.Go(func() { w.runFault(f) })
 	}
+	others.Go(w.watch)
 	others.Go(func() {
 		at := time.Duration(0)
 		for i, s := range w.plan.switches {
@@ -266,7 +269,7 @@ func (w *world) unsettled(ctx context.Context, l *ledger.Ledger) string {
 		return "the migration has not started"
 	}
 	buckets, err := l.Buckets(ctx)
-	if err != nil || len(buckets) != 1 || buckets[0].State != ledger.BucketCopied {
+	if err != nil || len(buckets) == 0 || slices.ContainsFunc(buckets, func(b ledger.BucketState) bool { return b.State != ledger.BucketCopied }) {
 		return fmt.Sprintf("the buckets are %+v, %v", buckets, err)
 	}
 	dead, err := l.DeadSessions(ctx, 15*time.Second)
@@ -308,7 +311,13 @@ func (w *world) compare() {
 			w.problem("stores differ: %s is %q on the source and %q on the target", k, a[k], b[k])
 		}
 	}
+	if a, b := w.stores[0].spare(), w.stores[1].spare(); a != b && (w.plan.audit || len(w.result.told) == 0) {
+		w.problem("stores differ: %s is %q on the source and %q on the target", spare, a, b)
+	}
 	main := w.manager.state.Route.Main
+	w.clock++
+	w.record(input{kind: "read", key: spare}, output{value: w.stores[main].spare()}, w.clock, w.clock+1)
+	w.clock++
 	for _, k := range keys {
 		value := ""
 		if o := w.stores[main].buckets[bucketName].objects[k]; o != nil {

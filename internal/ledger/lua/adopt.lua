@@ -4,6 +4,7 @@ local r = load(ARGV[3], ARGV[4])
 if trusted(r) then return r.n end
 r.n = ARGV[2]
 touch(r)
+r.e = r[r.n]
 save(r)
 enqueue(r, NOW)
 return r.n

@@ -1,6 +1,6 @@
 -- Claim takes a task of the audit: a (range) or z (keys set aside, once they are due). There is none
 -- while a switch is under way, unless it waits for this audit, or while nobody keeps the follower in sync.
--- ARGV: now, session, kind. Returns {"OK", id, audit, mode, repair, began, explained, foreign, switch, payload ...}, {"FENCED"} or {}.
+-- ARGV: now, session, kind. Returns {"OK", id, audit, mode, repair, began, explained, foreign, switch, token, payload ...}, {"FENCED"} or {}.
 local s, kind = ARGV[2], ARGV[3]
 if fenced(s) then return {'FENCED'} end
 local r = redis.call('HMGET', G .. 'route', 'state', 'sync', 'run')
@@ -15,10 +15,11 @@ for _ = 1, redis.call('LLEN', G .. kind .. 'q') do
     if kind == 'z' and tonumber(redis.call('HGET', G .. f, 'due')) > NOW then
       redis.call('RPUSH', G .. 'zq', id)
     else
-      redis.call('HSET', G .. 'w:' .. s, f, NOW)
+      local token = redis.call('INCR', G .. 'next')
+      redis.call('HSET', G .. 'w:' .. s, f, token)
       local a = redis.call('HMGET', AUDIT, 'id', 'mode', 'repair', 'began', 'explained', 'foreign', 'switch')
       local t = kind == 'a' and redis.call('HMGET', G .. f, 'bucket', 'after', 'end', 'cursor') or redis.call('HMGET', G .. f, 'bucket', 'items')
-      return {'OK', id, a[1], a[2], a[3], a[4], a[5], a[6], a[7] or '', t[1], t[2], t[3] or '', t[4] or ''}
+      return {'OK', id, a[1], a[2], a[3], a[4], a[5], a[6], a[7] or '', tostring(token), t[1], t[2], t[3] or '', t[4] or ''}
     end
   end
 end

@@ -1,5 +1,5 @@
 -- ClaimEvents takes due dirty objects, at most one copier each.
--- ARGV: now, session, max, call. Returns a list of {bucket, key, from, version, token, attempts, dirty since},
+-- ARGV: now, session, max, call. Returns a list of {bucket, key, from, version, token, attempts, dirty since, refusals},
 -- {"FENCED"}, or {"AGAIN"} when the network repeated the call.
 local session = ARGV[2]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
@@ -21,7 +21,7 @@ for _, id in ipairs(due) do
     r.c, r.ct = session, tostring(next_seq())
     redis.call('SADD', P .. 'cl:' .. session, r.id)
     save(r)
-    out[#out + 1] = {bucket, key, r.n, tostring(r[r.n]), r.ct, tostring(r.a), tostring(r.d)}
+    out[#out + 1] = {bucket, key, r.n, tostring(r[r.n]), r.ct, tostring(r.a), tostring(r.d), tostring(r.f)}
   elseif r.found and r.c == '' then
     save(r) -- nobody keeps the follower in sync any more: the record may go
   end

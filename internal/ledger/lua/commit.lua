@@ -9,13 +9,13 @@ local function answer(code, r)
 end
 local r, x = closed(ARGV[2], ARGV[3])
 if r then
-  return answer(wrote(r, x, tonumber(ARGV[5])) and 1 or -1, r)
+  return answer(wrote(r, x, tonumber(ARGV[5]), true) and 1 or -1, r)
 end
 local gone = redis.call('SISMEMBER', P .. 'gone:' .. ARGV[2], ARGV[3]) == 1
 r = load(ARGV[6], ARGV[7])
 if LOSS ~= '' and not gone then
   -- The intent was lost, the write was not.
-  return answer(wrote(r, ARGV[4], tonumber(ARGV[5])) and 1 or -1, r)
+  return answer(wrote(r, ARGV[4], tonumber(ARGV[5]), true) and 1 or -1, r)
 end
 touch(r)
 save(r)

@@ -2,8 +2,8 @@
 -- ARGV: now, bucket, key. Returns {store, known, epoch, main, state, hold, sync, uploads, run,
 -- loss ("": the answer holds; else the state of the loss because of which it may not), ms since the switch,
 -- hint ("1": it may not, but says that main holds the newest, since this switch)}.
-local o = redis.call('HMGET', P .. 'o:' .. member(ARGV[2], ARGV[3]), 'n', 's', 't')
-local r = {found = o[1] and true or false, n = o[1] or MAIN, s = tonumber(o[2] or 0), t = tonumber(o[3] or 0)}
+local o = redis.call('HMGET', P .. 'o:' .. member(ARGV[2], ARGV[3]), 'n', 's', 't', 'e')
+local r = {found = o[1] and true or false, n = o[1] or MAIN, s = tonumber(o[2] or 0), t = tonumber(o[3] or 0), e = tonumber(o[4] or 0)}
 local unsure, since, hint = '', '0', ''
 if not trusted(r) then
   unsure = LOSS

@@ -11,16 +11,16 @@ else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt'}
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f', 'e'}
 local OTHER = {s = 't', t = 's'}
 
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
 local EPOCH, MAIN, SYNC = route[1], route[2], route[5] == '1'
 
 -- What is known of a loss of data here, see suspect.lua. BASE: every version and
--- sequence from before is smaller.
-local loss = redis.call('HMGET', P .. 'loss', 'state', 'base', 'id')
-local LOSS, BASE = loss[1] or '', tonumber(loss[2] or 0)
+-- sequence from before is smaller. FORGET: somebody died who could have told more.
+local loss = redis.call('HMGET', P .. 'loss', 'state', 'base', 'id', 'forget')
+local LOSS, BASE, FORGET = loss[1] or '', tonumber(loss[2] or 0), loss[4] == '1'
 
 local function next_seq() return redis.call('INCR', P .. 'seq') end
 local function member(bucket, key) return bucket .. '\0' .. key end
@@ -33,8 +33,10 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   c, ct  claim: session and token
 --   l      "store:ms": until then a copy commits on that store
 --   d      dirty since, ms
---   a      failed copy attempts
+--   a, f   failed copy attempts; those of them that a store refused for what the object is
 --   ks, kt those of the intents that depend on what the store holds
+--   e      after a loss, sequence at which n became sure whatever others may have known: a write
+--          that began since was committed there, or the stores were compared
 --   bs, bt sequence at which a write was ordered before what n holds, though it may have landed last
 local function load(bucket, key)
   local id = member(bucket, key)
@@ -43,7 +45,7 @@ local function load(bucket, key)
     n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
     is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
     l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0),
-    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0)}
+    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0), e = tonumber(v[17] or 0)}
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
@@ -67,14 +69,16 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     loss[3] = WHO .. '/' .. string.format('%d', BASE)
     redis.call('SET', P .. 'seq', BASE)
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
+    redis.call('HDEL', P .. 'loss', 'forget')
     redis.call('DEL', P .. 'vouched', P .. 'replayed')
   end
   LOSS = 'replay'
 end
 
--- since says that a record was written, or told again, since a loss.
+-- since says that a record was written, or told again, since a loss. What was told is
+-- not enough once somebody has died who could have told more.
 local function since(r)
-  return r.found and math.max(r.s, r.t) >= BASE
+  return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE
 end
 
 -- trusted says that a record, or that there is none, means what it says: nothing
@@ -128,7 +132,7 @@ local function save(r)
     r.d = NOW
     redis.call('ZADD', P .. 'age', NOW, r.id)
   elseif r.was_dirty and not dirty then
-    r.d, r.a = 0, 0
+    r.d, r.a, r.f = 0, 0, 0
     redis.call('ZREM', P .. 'age', r.id)
     redis.call('HDEL', P .. 'fail', r.id)
   end
@@ -137,7 +141,7 @@ local function save(r)
     if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
   else
     redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
-      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt)
+      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt, 'f', r.f, 'e', r.e)
     if not visible and r.c == '' then redis.call('PEXPIREAT', P .. 'o:' .. r.id, select(2, locked(r))) else redis.call('PERSIST', P .. 'o:' .. r.id) end
   end
   r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
@@ -164,8 +168,8 @@ end
 -- newest store it was visible as soon as it landed. On the other one it becomes
 -- the newest now, unless the newest moved away from there after it began: then
 -- it overlapped the write that moved it, and is ordered before that one, or it
--- would come back after it was overwritten.
-local function wrote(r, x, b)
+-- would come back after it was overwritten. made: its store has said so.
+local function wrote(r, x, b, made)
   local counts = true
   if r.n ~= x and r.w <= b then
     -- A write that is ordered before n's, but was answered meanwhile, may have
@@ -180,7 +184,8 @@ local function wrote(r, x, b)
     -- It is later than whatever may be told again of the other store.
     if LOSS ~= '' and r.n == x then r.w = r[x] end
   end
-  r.a = 0
+  if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end
+  r.a, r.f = 0, 0
   redis.call('HDEL', P .. 'fail', r.id)
   save(r)
   enqueue(r, NOW)
