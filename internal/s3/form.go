@@ -121,6 +121,8 @@ func (f *Form) Header() (http.Header, error) {
 	for field, value := range f.Fields {
 		name := ""
 		switch {
+		case field == "content-type" && value == "":
+			// None, so that the store gives its default; an empty one some would keep.
 		case field == "acl":
 			name = "X-Amz-Acl"
 		case field == "tagging":

@@ -3,9 +3,12 @@ package s3
 import (
 	"encoding/base64"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestPolicyOfAForm(t *testing.T) {
@@ -59,5 +62,14 @@ func TestPolicyOfAListOfTypes(t *testing.T) {
 		if (err == nil) != ok || ok && limits != (FormLimits{2, 5}) {
 			t.Errorf("%q: %v, %v", types, err, limits)
 		}
+	}
+}
+
+func TestFormHeader(t *testing.T) {
+	f := &Form{Fields: map[string]string{"content-type": "", "cache-control": "no-store", "x-amz-meta-a": "", "key": "k", "x-amz-date": "d"}}
+	got, err := f.Header()
+	want := http.Header{"Cache-Control": {"no-store"}, "X-Amz-Meta-A": {""}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
 	}
 }

@@ -14,8 +14,9 @@ type exception struct{ suite, name, reason string }
 
 type exceptions []exception
 
-// readExceptions reads lines of "suite case: reason"; both names may hold the
-// wildcards of path.Match. Empty lines and those that begin with # are left out.
+// readExceptions reads lines of "suite case: reason", or "stores/suite case:
+// reason"; the names may hold the wildcards of path.Match. Empty lines and those
+// that begin with # are left out.
 func readExceptions(file string) (exceptions, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -44,10 +45,14 @@ func readExceptions(file string) (exceptions, error) {
 	return out, lines.Err()
 }
 
-// of returns the exception that a case is, if it is one.
-func (e exceptions) of(suite, name string) (exception, bool) {
+// of returns the exception that a case is on a pair of stores, if it is one.
+func (e exceptions) of(stores, suite, name string) (exception, bool) {
 	for _, x := range e {
-		s, _ := path.Match(x.suite, suite)
+		of := suite
+		if strings.Contains(x.suite, "/") {
+			of = stores + "/" + suite
+		}
+		s, _ := path.Match(x.suite, of)
 		n, _ := path.Match(x.name, name)
 		if s && n {
 			return x, true
@@ -58,13 +63,13 @@ func (e exceptions) of(suite, name string) (exception, bool) {
 
 // regressions are the cases that pass directly, do not pass through the proxy,
 // and are no exceptions; sorted.
-func (e exceptions) regressions(suite string, direct, through results) []string {
+func (e exceptions) regressions(stores, suite string, direct, through results) []string {
 	var out []string
 	for name, d := range direct {
 		if d.verdict != pass || through[name].verdict == pass {
 			continue
 		}
-		if _, ok := e.of(suite, name); !ok {
+		if _, ok := e.of(stores, suite, name); !ok {
 			out = append(out, name)
 		}
 	}

@@ -29,9 +29,9 @@ type report struct {
 // add notes a run; direct are the results to compare it with, nil for a direct run.
 func (p *report) add(r row, res, direct results, took time.Duration) error {
 	r.Direct, r.Passed, r.Failed, r.Skipped = direct == nil, res.count(pass), res.count(fail), res.count(skip)
-	r.Regressions = p.except.regressions(r.Suite, direct, res)
+	r.Regressions = p.except.regressions(r.Setup, r.Suite, direct, res)
 	for name, d := range direct {
-		if _, ok := p.except.of(r.Suite, name); ok && d.verdict == pass && res[name].verdict != pass {
+		if _, ok := p.except.of(r.Setup, r.Suite, name); ok && d.verdict == pass && res[name].verdict != pass {
 			r.Exceptions = append(r.Exceptions, name)
 		}
 	}
@@ -95,7 +95,7 @@ func (p *report) markdown() string {
 	used, byCase := map[exception]bool{}, map[string][]string{}
 	for _, r := range p.all() {
 		for _, name := range r.Exceptions {
-			if x, ok := p.except.of(r.Suite, name); ok {
+			if x, ok := p.except.of(r.Setup, r.Suite, name); ok {
 				used[x] = true
 			}
 		}

@@ -102,7 +102,7 @@ func (r *runner) through(ctx context.Context, s suite, p phase, kind string, dir
 	if err := g.holds(); err != nil {
 		return nil, 0, err
 	}
-	again := r.report.except.regressions(s.name, direct, res)
+	again := r.report.except.regressions(r.setup.name, s.name, direct, res)
 	if !s.single || len(again) == 0 || len(again) > maxRetries {
 		return res, 0, nil
 	}
