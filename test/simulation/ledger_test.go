@@ -74,9 +74,13 @@ func (w *world) ledgerOf(p *process) *ledger.Ledger {
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { panic("the simulation dials nobody") }})
 	rdb.AddHook(redisHook{p})
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.closers = append(w.closers, func() { _ = rdb.Close() })
-	w.mu.Unlock()
-	return ledger.New(ledger.Options{Redis: rdb, Migration: migrationName, Shards: w.plan.shards, Now: time.Now})
+	known := int64(0)
+	if w.manager != nil && (p.is("proxy") || p.is("worker")) {
+		known = w.manager.state.Route.Epoch
+	}
+	return ledger.New(ledger.Options{Redis: rdb, Migration: migrationName, Shards: w.plan.shards, Epoch: known, Now: time.Now})
 }
 
 // sumOf returns the script that a request runs, "" for other commands.

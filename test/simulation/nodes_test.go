@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/migration"
 	"github.com/crossfade-io/crossfade/internal/s3"
 	"github.com/crossfade-io/crossfade/proxy"
@@ -67,7 +68,14 @@ func (w *world) begin(n *node, journal string) {
 		return
 	}
 	n.dir = w.stateDir(journal, n.p.name)
-	pr, err := proxy.New(proxy.Config{Ledger: w.ledgerOf(n.p), Instance: n.instance, StateDir: n.dir, Stores: [2]proxy.Store{
+	// What the Migration says of the route, as roles have it in their configuration.
+	var known *ledger.Route
+	w.mu.Lock()
+	if r := w.manager.state.Route; r.Epoch > 0 {
+		known = &r
+	}
+	w.mu.Unlock()
+	pr, err := proxy.New(proxy.Config{Fallback: known, Ledger: w.ledgerOf(n.p), Instance: n.instance, StateDir: n.dir, Stores: [2]proxy.Store{
 		{Endpoint: endpoint(0), Trailers: func() bool { return true }, Transport: transport{n.p, 0}}, {Endpoint: endpoint(1), Trailers: func() bool { return true }, Transport: transport{n.p, 1}},
 	}, MaxInFlight: w.plan.maxInFlight, Log: w.log(n.p), Heartbeat: time.Second})
 	if err != nil {

@@ -30,8 +30,8 @@ type plan struct {
 	// What goes wrong on purpose around a switch, see rough.
 	lateWrites, lateCopies float64 // shares of final requests that take very long, one way or the other
 	lateFrom               time.Duration
-	lateAborts             bool // what is not sent fails late
-	noDeletes              bool
+	lateAborts             bool          // what is not sent fails late
+	noDeletes              bool          // nor uploads
 	patience               time.Duration // how long clients wait for an answer
 	brief                  bool          // clients end soon after the first switch was asked for
 	quiet                  bool          // but few of them, and reads
@@ -146,7 +146,7 @@ func newPlan(seed uint64, at aim) *plan {
 	if p.noDeletes {
 		for _, ops := range p.clients {
 			for i := range ops {
-				if strings.HasPrefix(ops[i].kind, "delete") {
+				if strings.HasPrefix(ops[i].kind, "delete") || ops[i].kind == "multipart" {
 					ops[i].kind = "put"
 				}
 			}
