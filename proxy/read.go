@@ -70,12 +70,17 @@ func (q *request) readNewest(r ledger.Route, store ledger.Store, c call) error {
 			}
 		}
 		if newest == store {
-			if now, ok := q.p.current(); ok && now.Main != store && lacksBucket(resp) {
-				// Bucket and object were deleted there, and a new bucket is on main.
-				_ = resp.Body.Close()
-				return q.forwardTo(now.Main, c)
-			}
 			defer func() { _ = resp.Body.Close() }()
+			if now, ok := q.p.current(); ok && now.Main != store && lacksBucket(resp) {
+				// It was deleted there, and its bucket, which may be back on main.
+				loc, err := q.bucketLocation(ctx)
+				if err != nil {
+					return err
+				}
+				if loc.Store != store {
+					return s3.ErrNoSuchKey
+				}
+			}
 			return q.respond(store, resp)
 		}
 		_ = resp.Body.Close()

@@ -18,6 +18,11 @@ type input struct {
 	op    string
 }
 
+// reads says that it changes nothing.
+func (i input) reads() bool {
+	return slices.Contains([]string{"read", "getSpare", "headBucket", "listSpare"}, i.kind)
+}
+
 // output is what it heard.
 type output struct {
 	unknown bool // nothing: it may take effect at any later time, or never
@@ -171,7 +176,7 @@ func (w *world) culprit(m porcupine.Model) string {
 		for i := range part {
 			h := slices.Clone(part[:i+1])
 			for _, o := range part[i+1:] {
-				if o.Call < part[i].Return && o.Input.(input).kind != "read" {
+				if o.Call < part[i].Return && !o.Input.(input).reads() {
 					o.Output, o.Return = output{unknown: true}, part[i].Return+1
 					h = append(h, o)
 				}

@@ -27,13 +27,14 @@ const (
 	slowReads                // reads take their time while uploads end on the old store
 	nappers                  // workers sleep with a copy that was answered, beyond its lock
 	overtaken                // conditional writes take their time while uploads end on the old store
+	bucketMoves              // a bucket is created and deleted at the switch
 	lostDirty                // Redis loses what is not copied yet, and what was written since with whoever wrote it
 	anything                 // whatever the seed says
 )
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "lostDirty", ""}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", ""}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -109,6 +110,8 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 			p.faults[i].at /= 2
 		}
 		p.workers, p.switches, p.brief = 1, p.switches[:min(1, len(p.switches))], true
+	case bucketMoves:
+		p.slowCopies = .4
 	case lostDirty:
 		// A change of mind on top of that is more than the stores can tell, see docs/protocol.md.
 		p.audit, p.slowReadsOfCopies, p.noDeletes, p.switches = true, 15*time.Second, true, p.switches[:min(1, len(p.switches))]

@@ -156,6 +156,13 @@ var teeth = []*tooth{
 		}
 		return answer
 	}},
+	{rule: "what concerns a bucket's objects waits for the bucket", at: []aim{bucketMoves}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
+		if list, ok := answer.([]any); ok && name == "standing" {
+			list[0], list[1] = list[3], "" // on main, and nothing open
+		}
+		return answer
+	}},
+	{rule: "no record for what is in sync", edits: []edit{{"if r.found then redis.call('DEL', P .. 'o:' .. r.id) end", ""}}},
 	{rule: "listings are overlaid", answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && name == "dirtyrange" {
 			return []any{"", list[1], list[2]}
@@ -189,6 +196,8 @@ var lossTeeth = []*tooth{
 	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
+	{rule: "what a client wrote since a loss counts", edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
+	{rule: "main counts from when it last changed", edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
 	{rule: "a commit whose intent was lost counts", edits: []edit{{"if LOSS ~= '' and not gone then", "if false then"}}},
 }
 
