@@ -22,14 +22,14 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 	for began := time.Now(); ; {
 		loc, err := q.p.locate(ctx, o)
 		switch {
-		case err == nil && loc.Loss == ledger.Healthy && !loc.Known && o.Key != "" && o.Bucket == q.in.Bucket:
+		case err == nil && loc.Loss == ledger.Healthy && loc.Store == loc.Route.Main && o.Key != "" && o.Bucket == q.in.Bucket:
 			stands, err := q.bucketStands(ctx, loc.Route)
 			if !stands && err == nil {
 				if err = q.awaitBucket(ctx, began); err == nil {
 					continue
 				}
 			}
-			return loc.Store, false, err
+			return loc.Store, loc.Known, err
 		case err != nil || loc.Loss == ledger.Healthy:
 			return loc.Store, loc.Known, err
 		case loc.Loss != ledger.Lost && time.Since(began) < q.p.cfg.LedgerWait:

@@ -111,7 +111,7 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 		}
 		p.workers, p.switches, p.brief = 1, p.switches[:min(1, len(p.switches))], true
 	case bucketMoves:
-		p.slowCopies = .4
+		p.slowCopies = .1
 	case lostDirty:
 		// A change of mind on top of that is more than the stores can tell, see docs/protocol.md.
 		p.audit, p.slowReadsOfCopies, p.noDeletes, p.switches = true, 15*time.Second, true, p.switches[:min(1, len(p.switches))]
