@@ -63,7 +63,9 @@ func (q *request) readNewest(r ledger.Route, store ledger.Store, c call) error {
 			return q.sendError(c, err)
 		}
 		newest := store
-		if now, ok := q.p.current(); !ok || now != r || now.State != ledger.Steady {
+		now, ok := q.p.current()
+		moving := !ok || now != r || now.State != ledger.Steady
+		if moving {
 			if newest, _, err = q.locate(ctx, q.object()); err != nil {
 				_ = resp.Body.Close()
 				return err
@@ -71,8 +73,8 @@ func (q *request) readNewest(r ledger.Route, store ledger.Store, c call) error {
 		}
 		if newest == store {
 			defer func() { _ = resp.Body.Close() }()
-			if now, ok := q.p.current(); ok && now.Main != store && lacksBucket(resp) {
-				// It was deleted there, and its bucket, which may be back on main.
+			if moving && lacksBucket(resp) {
+				// It was deleted there, and its bucket, which may be back on the other store.
 				loc, err := q.bucketLocation(ctx)
 				if err != nil {
 					return err
