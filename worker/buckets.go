@@ -171,10 +171,13 @@ func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
 	defer f.end()
 	if !gone {
 		if err := w.createBucket(f.ctx, from, to, bucket); err != nil {
-			return err
+			return w.unanswered(f, err)
 		}
 		unsupported, err := settings.apply(f.ctx)
-		if err == nil && to.id == ledger.Target {
+		if err != nil {
+			return w.unanswered(f, err)
+		}
+		if to.id == ledger.Target {
 			err = w.led.ReportBucket(ctx, bucket, unsupported)
 		}
 		return err
@@ -186,5 +189,5 @@ func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
 	case isCode(err, "BucketNotEmpty"):
 		return to.wrap("delete bucket", fmt.Errorf("it was deleted on the %s store but still holds objects here", from.id))
 	}
-	return to.wrap("delete bucket", err)
+	return w.unanswered(f, to.wrap("delete bucket", err))
 }

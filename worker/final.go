@@ -147,6 +147,20 @@ func (k *copying) writeFailed(ctx context.Context, f *final, etag string, err er
 	return late
 }
 
+// unanswered has the claim held of a change of a bucket that got no answer, and may
+// still land: no condition keeps it off what a client does to the bucket next.
+func (w *Worker) unanswered(f *final, err error) error {
+	if err == nil || ended(err) || errors.Is(err, errForeignBucket) {
+		return err
+	}
+	if !f.locked {
+		// Barrier one waits for it.
+		time.AfterFunc(w.cfg.MaxInFlight, f.leave)
+		f.leave = nil
+	}
+	return &mayLand{error: err, until: time.Now().Add(w.cfg.MaxInFlight)}
+}
+
 // ended reports whether a failed request surely does nothing any more: it was
 // never sent, or its store (not a gateway before it) has answered.
 func ended(err error) bool {
