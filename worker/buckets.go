@@ -115,14 +115,14 @@ func (w *Worker) createBucket(ctx context.Context, from, to *store, bucket strin
 			in.ObjectLockEnabledForBucket = aws.Bool(true)
 		}
 	}
-	_, err = to.api.CreateBucket(ctx, in)
+	_, err = to.api.CreateBucket(ctx, in, once)
 	if in.ObjectLockEnabledForBucket != nil && s3.Classify(err) == s3.Unsupported {
 		in.ObjectLockEnabledForBucket = nil
-		_, err = to.api.CreateBucket(ctx, in)
+		_, err = to.api.CreateBucket(ctx, in, once)
 	}
 	if isCode(err, "IllegalLocationConstraintException", "InvalidLocationConstraint", "MalformedXML") && in.CreateBucketConfiguration != nil {
 		in.CreateBucketConfiguration = nil
-		_, err = to.api.CreateBucket(ctx, in)
+		_, err = to.api.CreateBucket(ctx, in, once)
 	}
 	switch {
 	case isCode(err, "BucketAlreadyOwnedByYou"):
@@ -182,7 +182,7 @@ func (w *Worker) followBucket(ctx context.Context, c ledger.Claim) error {
 		}
 		return err
 	}
-	_, err = to.api.DeleteBucket(f.ctx, &awss3.DeleteBucketInput{Bucket: &dst})
+	_, err = to.api.DeleteBucket(f.ctx, &awss3.DeleteBucketInput{Bucket: &dst}, once)
 	switch {
 	case isCode(err, "NoSuchBucket"):
 		return nil

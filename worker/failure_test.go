@@ -14,7 +14,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
 func TestFailureIsNamedAfterLastTryAndCanBeRetried(t *testing.T) {
@@ -282,6 +286,48 @@ func TestLimitsAreKept(t *testing.T) {
 	}
 	if n := count(w.metrics.bytes.WithLabelValues("batch")); n != 4<<20 {
 		t.Errorf("counted %v bytes", n)
+	}
+}
+
+// A bucket's delete that got no answer may land on one that was made again since,
+// which no condition keeps it off.
+func TestBucketDeleteWithoutAnAnswerDoesNotLandOnANewBucket(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	lost, landed := make(chan struct{}), make(chan int, 1)
+	var once atomic.Bool
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodDelete || strings.Trim(r.URL.Path, "/") != b || once.Swap(true) {
+			return nil, nil
+		}
+		late := r.Clone(context.WithoutCancel(r.Context()))
+		go func() {
+			time.Sleep(2 * time.Second) // the network's delay
+			resp, err := l.faults[ledger.Target].next.RoundTrip(late)
+			if err != nil {
+				landed <- 0
+				return
+			}
+			_ = resp.Body.Close()
+			landed <- resp.StatusCode
+		}()
+		close(lost)
+		return nil, io.ErrUnexpectedEOF
+	})
+	l.start(nil)
+	l.copyAll(b)
+	l.obeyed()
+	l.change(b, "", func(c *s3.Client) error {
+		_, err := c.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: aws.String(b)})
+		return err
+	})
+	<-lost
+	l.change(b, "", func(c *s3.Client) error { return c.CreateBucket(t.Context(), b, false) })
+	<-landed
+	l.synced()
+	if _, err := l.stores[ledger.Target].S3.HeadBucket(t.Context(), &awss3.HeadBucketInput{Bucket: aws.String(b)}); err != nil {
+		t.Errorf("the follower lacks the new bucket: %v", err)
 	}
 }
 
