@@ -36,7 +36,7 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 	kinds := []string{r.setup.source, r.setup.target}
 	slices.SortStableFunc(kinds, func(a, b string) int { return s.order(a) - s.order(b) })
 	for _, kind := range kinds {
-		if direct[kind] != nil || !r.isMain(kind) {
+		if direct[kind] != nil || !r.isMain(kind) && s.order(r.setup.source) == 0 {
 			continue
 		}
 		began := time.Now()

@@ -139,6 +139,9 @@ const oneTimeout = time.Minute
 
 // runEach runs cases one by one, in a process each.
 func (s suite) runEach(ctx context.Context, dir string, e lab.Endpoint, names []string) (results, error) {
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%s: no case to run", s.name)
+	}
 	s.timeout = oneTimeout
 	slices.Sort(names)
 	out := results{}
