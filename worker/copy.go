@@ -87,6 +87,11 @@ func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (resul
 			w.giveBack(ctx, c)
 			return result{outcome: dropped}, nil
 		}
+		var late *mayLand
+		if errors.As(err, &late) {
+			w.hold(c, late, on)
+			return result{outcome: dropped}, late
+		}
 		if err != nil {
 			return result{outcome: failed}, err
 		}

@@ -20,9 +20,6 @@ type Location struct {
 	Loss LossState
 	// Since is how long ago main changed, where Loss says that the ledger can't know.
 	Since time.Duration
-	// Before is how long ago main had changed before that, where the switch was turned
-	// back since the loss: only since then the other store has taken writes. 0: not known.
-	Before time.Duration
 	// Hint: where the ledger can't know, it was told since main changed that main
 	// holds the newest version, and nothing that it still knows says otherwise.
 	Hint bool
@@ -36,8 +33,7 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	}
 	a := strs(v)
 	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
-		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] == "1",
-		Before: time.Duration(number(a[12])) * time.Millisecond}
+		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] == "1"}
 	if loc.Route.Epoch < l.seen.Load() {
 		return Location{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}

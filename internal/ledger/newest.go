@@ -42,9 +42,6 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main, false
 	case main.Found && main.Age <= since+ageSlack:
 		return r.Main, true
-	case l.Before > 0 && old.Age > l.Before+since-l.Since+ageSlack:
-		// The switch was turned back, and what the other store holds is from before it was main: a copy.
-		return r.Main, true
 	case !main.Found && (old.Age > since+backlog || l.Hint):
 		return r.Main, true
 	case r.Uploads == r.Main && main.Found && (!old.Found || main.Age < old.Age):

@@ -91,6 +91,8 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 			f := p.faults[len(p.faults)-1]
 			p.faults = append(p.faults, fault{id: "dies", on: on, at: f.at + f.span*time.Duration(r.IntN(100))/100, span: time.Second, kind: "crashProxy", who: r.IntN(3)})
 			p.noDeletes = chance(r, .7)
+			// More at once is more than the stores can tell, see docs/protocol.md.
+			p.switches = p.switches[:min(1, len(p.switches))]
 		}
 	case lateUploads:
 		p.uploads, p.lateWrites, p.slowCopies = true, .5, .4
