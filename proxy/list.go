@@ -153,12 +153,15 @@ func (q *request) listMoving(ctx context.Context, l listQuery) error {
 		unsure := compare || loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched
 		err = q.listMerged(ctx, l, main, unsure)
 		var lost *overlayLost
-		if !errors.As(err, &lost) {
+		switch {
+		case errors.Is(err, errMoved):
+		case !errors.As(err, &lost):
 			return err
-		}
-		// What processes remember comes first, then what the stores hold.
-		if compare = lost.state == ledger.Lost; compare {
-			continue
+		default:
+			// What processes remember comes first, then what the stores hold.
+			if compare = lost.state == ledger.Lost; compare {
+				continue
+			}
 		}
 		if time.Since(began) > q.p.cfg.LedgerWait {
 			return s3.ErrSlowDown
@@ -199,6 +202,13 @@ func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Sto
 			}
 			return page, err
 		},
+	}
+	o.again = func(ctx context.Context, prefix, after string, limit int) (page ledger.DirtyPage, err error) {
+		err = q.p.ask(ctx, "dirty range", func(ctx context.Context) error {
+			page, err = q.p.ledger.DirtyRange(ctx, listed, q.in.Bucket, prefix, after, limit)
+			return err
+		})
+		return page, err
 	}
 	w := window{prefix: l.prefix, after: l.after, max: l.max}
 	if p, ok := rollUp(w.after, l.prefix, l.delimiter); ok && p == w.after && l.op != s3.ListObjectsV2 {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type overlay struct {
 	fetch func(ctx context.Context, s ledger.Store, w window) (page, error)
 	// dirty returns the keys whose newest version is not on the listed store.
 	dirty func(ctx context.Context, prefix, after string, limit int) (ledger.DirtyPage, error)
+	// again asks the ledger alone. nil: nothing moves any more.
+	again func(ctx context.Context, prefix, after string, limit int) (ledger.DirtyPage, error)
 	first *page // of the listed store
 }
 
@@ -54,6 +57,9 @@ func (o *overlay) collect(ctx context.Context, w window) ([]item, bool, error) {
 		if err != nil {
 			return nil, false, err
 		}
+		if moved, err := o.moved(ctx, w.prefix, after, bound, bounded, dirty.Keys); err != nil || moved {
+			return nil, false, errors.Join(err, errMoved)
+		}
 		out = append(out, items...)
 		switch {
 		case len(out) > w.max:
@@ -65,6 +71,27 @@ func (o *overlay) collect(ctx context.Context, w window) ([]item, bool, error) {
 		}
 		after = bound
 	}
+}
+
+// errMoved: a key has become newest on the other store while a page was fetched.
+var errMoved = errors.New("an object's newest version moved")
+
+// moved looks again, as a read of a key does: where a key's newest version has moved
+// away from the listed store, its page may show a write that nobody else sees yet.
+func (o *overlay) moved(ctx context.Context, prefix, after, bound string, bounded bool, known []string) (bool, error) {
+	if o.again == nil {
+		return false, nil
+	}
+	now, err := o.again(ctx, prefix, after, dirtyLimit)
+	if err != nil {
+		return false, err
+	}
+	for _, k := range now.Keys {
+		if _, found := slices.BinarySearch(known, k); !found && (!bounded || k <= bound) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // bound is the last position up to which both the page and the dirty keys are

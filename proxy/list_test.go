@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -423,4 +424,28 @@ func TestListBucketsOfAPartialMigration(t *testing.T) {
 	check("SwitchStarted")
 	r.route(ledger.Target, ledger.Steady)
 	check("SwitchDone")
+}
+
+// A page that was on its way while the switch moved on must not show what the old
+// main holds: others have read what is newer by the time that the client sees it.
+func TestListingThatTheSwitchOvertookIsMadeAgain(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.put(r.client, "k", "v")
+	r.settled()
+	r.sync()
+	r.route(ledger.Source, ledger.Preparing)
+	var once atomic.Bool
+	r.hooks[ledger.Source].set(func(req *http.Request, next func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+		if req.Method == http.MethodGet && req.URL.Query().Has("list-type") && !once.Swap(true) {
+			r.route(ledger.Target, ledger.Switched)
+			r.put(r.client, "k", "newer")
+			r.settled()
+		}
+		return next(req)
+	})
+	out, err := r.client.S3.ListObjectsV2(t.Context(), &awss3.ListObjectsV2Input{Bucket: &r.bucket})
+	r.must(err)
+	if !once.Load() || len(out.Contents) != 1 || *out.Contents[0].Size != int64(len("newer")) {
+		t.Errorf("%t, %+v", once.Load(), out.Contents)
+	}
 }
