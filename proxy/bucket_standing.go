@@ -80,11 +80,7 @@ func (q *request) bothHaveBucket(ctx context.Context) (bool, error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		q.p.log.Info("it is not known which store has a bucket, so requests for it are refused", "bucket", q.in.Bucket, "error", err.Error())
-		return false, s3.ErrSlowDown
+		return false, q.incomparable(ctx, err)
 	}
 	return found[0] == found[1], nil
 }

@@ -179,6 +179,13 @@ func (*overlayLost) Error() string { return "the ledger lost which keys are dirt
 
 func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Store, unsure bool) error {
 	l.own[listed.Other()] = true
+	look := func(ctx context.Context, prefix, after string, limit int) (page ledger.DirtyPage, err error) {
+		err = q.p.ask(ctx, "dirty range", func(ctx context.Context) error {
+			page, err = q.p.ledger.DirtyRange(ctx, listed, q.in.Bucket, prefix, after, limit)
+			return err
+		})
+		return page, err
+	}
 	o := overlay{
 		listed: listed, delimiter: l.delimiter,
 		fetch: func(ctx context.Context, s ledger.Store, w window) (page, error) {
@@ -193,22 +200,13 @@ func (q *request) listMerged(ctx context.Context, l listQuery, listed ledger.Sto
 				}
 			}
 			defer func() { page = page.Cut(horizon) }()
-			err = q.p.ask(ctx, "dirty range", func(ctx context.Context) error {
-				page, err = q.p.ledger.DirtyRange(ctx, listed, q.in.Bucket, prefix, after, limit)
-				return err
-			})
+			page, err = look(ctx, prefix, after, limit)
 			if err == nil && page.Loss != ledger.Healthy && (!unsure || page.Loss != ledger.Lost) {
 				err = &overlayLost{page.Loss}
 			}
 			return page, err
 		},
-	}
-	o.again = func(ctx context.Context, prefix, after string, limit int) (page ledger.DirtyPage, err error) {
-		err = q.p.ask(ctx, "dirty range", func(ctx context.Context) error {
-			page, err = q.p.ledger.DirtyRange(ctx, listed, q.in.Bucket, prefix, after, limit)
-			return err
-		})
-		return page, err
+		again: look,
 	}
 	w := window{prefix: l.prefix, after: l.after, max: l.max}
 	if p, ok := rollUp(w.after, l.prefix, l.delimiter); ok && p == w.after && l.op != s3.ListObjectsV2 {

@@ -77,12 +77,12 @@ func (q *request) decide(ctx context.Context, o ledger.Object, loc ledger.Locati
 	return newest, true, err
 }
 
-// incomparable refuses a read because a store could not be asked.
+// incomparable refuses a request because a store could not be asked.
 func (q *request) incomparable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	q.p.log.Info("the stores can't be compared, so the read is refused", "bucket", q.in.Bucket, "key", q.in.Key, "error", err.Error())
+	q.p.log.Info("the stores can't be compared, so the request is refused", "bucket", q.in.Bucket, "key", q.in.Key, "error", err.Error())
 	return s3.ErrSlowDown.With("The newest version is not known just now. Please try again.")
 }
 

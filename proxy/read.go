@@ -101,8 +101,7 @@ func lacksBucket(resp *http.Response) bool {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(raw), resp.Body), resp.Body}
-	d, perr := parseDocument(raw)
-	return err == nil && perr == nil && d.text("Code") == s3.ErrNoSuchBucket.Code
+	return err == nil && noBucket(&storeError{resp: resp, body: raw})
 }
 
 // versionMissing says that a store does not have a version id, or can't read it.

@@ -289,19 +289,20 @@ func TestLimitsAreKept(t *testing.T) {
 	}
 }
 
-// A bucket's delete that got no answer may land on one that was made again since,
-// which no condition keeps it off.
-func TestBucketDeleteWithoutAnAnswerDoesNotLandOnANewBucket(t *testing.T) {
-	l := newLab(t)
-	const b = "photos"
-	l.bucket(ledger.Source, b)
-	lost, landed := make(chan struct{}), make(chan int, 1)
+// landsLate has the first such request to the follower lose its answer and land 2 s
+// later: lost is closed then, and landed has the status that it got.
+func (l *lab) landsLate(such func(*http.Request) bool) (lost chan struct{}, landed chan int) {
+	lost, landed = make(chan struct{}), make(chan int, 1)
 	var once atomic.Bool
 	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
-		if r.Method != http.MethodDelete || strings.Trim(r.URL.Path, "/") != b || once.Swap(true) {
+		if !such(r) || once.Swap(true) {
 			return nil, nil
 		}
 		late := r.Clone(context.WithoutCancel(r.Context()))
+		if r.Body != nil {
+			body, _ := io.ReadAll(r.Body)
+			late.Body = io.NopCloser(bytes.NewReader(body))
+		}
 		go func() {
 			time.Sleep(2 * time.Second) // the network's delay
 			resp, err := l.faults[ledger.Target].next.RoundTrip(late)
@@ -314,6 +315,18 @@ func TestBucketDeleteWithoutAnAnswerDoesNotLandOnANewBucket(t *testing.T) {
 		}()
 		close(lost)
 		return nil, io.ErrUnexpectedEOF
+	})
+	return lost, landed
+}
+
+// A bucket's delete that got no answer may land on one that was made again since,
+// which no condition keeps it off.
+func TestBucketDeleteWithoutAnAnswerDoesNotLandOnANewBucket(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	lost, landed := l.landsLate(func(r *http.Request) bool {
+		return r.Method == http.MethodDelete && strings.Trim(r.URL.Path, "/") == b
 	})
 	l.start(nil)
 	l.copyAll(b)
@@ -340,28 +353,7 @@ func TestCopyWithoutAnAnswerDoesNotLandOnANewerOne(t *testing.T) {
 			const b, key = "photos", "hot"
 			l.bucket(ledger.Source, b)
 			l.bucket(ledger.Target, b)
-			lost, landed := make(chan struct{}), make(chan int, 1)
-			var once atomic.Bool
-			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
-				if !isWrite(r, key) || once.Swap(true) {
-					return nil, nil
-				}
-				body, _ := io.ReadAll(r.Body)
-				late := r.Clone(context.WithoutCancel(r.Context()))
-				late.Body = io.NopCloser(bytes.NewReader(body))
-				go func() {
-					time.Sleep(2 * time.Second) // the network's delay
-					resp, err := l.faults[ledger.Target].next.RoundTrip(late)
-					if err != nil {
-						landed <- 0
-						return
-					}
-					_ = resp.Body.Close()
-					landed <- resp.StatusCode
-				}()
-				close(lost)
-				return nil, io.ErrUnexpectedEOF
-			})
+			lost, landed := l.landsLate(func(r *http.Request) bool { return isWrite(r, key) })
 			l.start(nil)
 			l.obeyed()
 			l.put(b, key, "old")

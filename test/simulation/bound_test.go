@@ -87,8 +87,11 @@ func (w *world) unbounded(shard string) string {
 		return fmt.Sprintf("%d intents, but %v in records", intents, open)
 	case number(counted["s"]) != newest["s"] || number(counted["t"]) != newest["t"] || number(counted["is"]) != open["is"] || number(counted["it"]) != open["it"]:
 		return fmt.Sprintf("counted %v, but there are %v and %v", counted, newest, open)
-	case ask("LLEN", shard+"batches") != int64(0) && ask("LLEN", shard+"batches").(int64) > 64:
-		return "more batches than listers may make"
+	}
+	for _, queue := range []string{"cq", "zq"} {
+		if n := ask("LLEN", "cf:{"+migrationName+"}:"+queue); n.(int64) > 64 {
+			return fmt.Sprintf("%v tasks in %s, of which there may be 64", n, queue)
+		}
 	}
 	return ""
 }

@@ -51,7 +51,8 @@ func (w *world) model() porcupine.Model {
 		Step: func(state, in, out any) (bool, any) {
 			s, i, o := state.(string), in.(input), out.(output)
 			if i.key == spare {
-				return result2(stepSpare(s, i, o))
+				fits, next := stepSpare(s, i, o)
+				return fits, next
 			}
 			switch i.kind {
 			case "read":
@@ -78,8 +79,6 @@ func (w *world) model() porcupine.Model {
 		DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
 	}
 }
-
-func result2(ok bool, state string) (bool, any) { return ok, state }
 
 // tick orders calls and answers.
 func (w *world) tick() int64 {
