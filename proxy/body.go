@@ -58,13 +58,19 @@ func (b *payload) failure() error {
 const replayLimit = 128 << 10
 
 // replay keeps the beginning of a body, so that a request of which nothing was
-// written can go out on another connection.
+// written can go out on another connection, and once more on a third.
 type replay struct {
+	*beginning
+	at int
+}
+
+type beginning struct {
 	src  io.Reader
 	kept []byte
 	lost bool
-	at   int
 }
+
+func newReplay(src io.Reader) *replay { return &replay{beginning: &beginning{src: src}} }
 
 func (r *replay) Read(p []byte) (int, error) {
 	if r.at < len(r.kept) {
@@ -91,7 +97,7 @@ func (r *replay) again() (io.ReadCloser, error) {
 	if r.lost {
 		return nil, errors.New("the body can't be sent again")
 	}
-	return &replay{src: r.src, kept: r.kept}, nil
+	return &replay{beginning: r.beginning}, nil
 }
 
 // watchdog calls fire once when it is not set again in time, and never after stop.

@@ -170,7 +170,7 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	}
 
 	q.store.Store(int32(store) + 1)
-	resp, err := u.transport.RoundTrip(out)
+	resp, err := u.roundTrip(out)
 	if err != nil {
 		watch.stop()
 		if cause := context.Cause(ctx); cause != nil {
@@ -192,6 +192,26 @@ func (q *request) send(base context.Context, store ledger.Store, c call) (*http.
 	watch.set(q.p.cfg.IdleTimeout)
 	resp.Body = &responseBody{rc: resp.Body, watch: watch, idle: q.p.cfg.IdleTimeout, cancel: cancel}
 	return resp, nil
+}
+
+// roundTrip sends a request on another connection if a new one ended before
+// anything was sent; of a kept one net/http does that itself.
+func (u *upstream) roundTrip(out *http.Request) (*http.Response, error) {
+	resp, err := u.transport.RoundTrip(out)
+	if !errors.Is(err, s3.ErrUnwritten) {
+		return resp, err
+	}
+	if out.GetBody != nil {
+		body, again := out.GetBody()
+		if again != nil {
+			return nil, errors.Join(errNotSent, err)
+		}
+		out.Body = body
+	}
+	if resp, err = u.transport.RoundTrip(out); errors.Is(err, s3.ErrUnwritten) {
+		err = errors.Join(errNotSent, err)
+	}
+	return resp, err
 }
 
 // attach gives out its body and returns its x-amz-content-sha256.
@@ -228,7 +248,7 @@ func (q *request) attach(u *upstream, out *http.Request, c call, watch *watchdog
 		watch.set(q.p.cfg.ResponseTimeout)
 		return hash, nil
 	}
-	r := &replay{src: body}
+	r := newReplay(body)
 	// net/http asks for the body again only when it knows that nothing of the
 	// request was written: a kept connection that the store had closed.
 	out.Body, out.GetBody, out.ContentLength = r, r.again, length

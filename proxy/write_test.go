@@ -414,6 +414,30 @@ func TestWriteIsNeverSentTwice(t *testing.T) {
 	}
 }
 
+// What broke before anything was sent is sent on another connection.
+func TestRequestThatNothingWasSentOfIsSent(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	for _, method := range []string{http.MethodPut, http.MethodGet} {
+		broke := 0
+		r.hooks[0].set(func(out *http.Request, send next) (*http.Response, error) {
+			if broke++; broke > 1 {
+				return send(out)
+			}
+			if out.Body != nil {
+				_, _ = io.ReadAll(out.Body)
+			}
+			return nil, fmt.Errorf("write: %w", s3.ErrUnwritten)
+		})
+		body := map[string]string{http.MethodPut: "content"}[method]
+		if resp := r.raw(method, "/"+r.bucket+"/k", body, nil); resp.StatusCode != 200 || method == http.MethodGet && resp.text != "content" {
+			t.Errorf("%s: %d %q", method, resp.StatusCode, resp.text)
+		}
+		if broke != 2 {
+			t.Errorf("%s: sent %d times", method, broke)
+		}
+	}
+}
+
 // droppingStore answers the first request of a connection, reads the second and hangs up.
 type droppingStore struct {
 	net.Listener
@@ -454,7 +478,7 @@ func newDroppingStore(t *testing.T) *droppingStore {
 func TestBodyCanStartOverUntilMuchOfItWasRead(t *testing.T) {
 	r := &rig{T: t}
 	body := strings.Repeat("x", 200<<10)
-	src := &replay{src: strings.NewReader(body)}
+	src := newReplay(strings.NewReader(body))
 	part := make([]byte, 100<<10)
 	_, err := io.ReadFull(src, part)
 	r.must(err)
@@ -464,6 +488,18 @@ func TestBodyCanStartOverUntilMuchOfItWasRead(t *testing.T) {
 	r.must(err)
 	if string(all) != body {
 		t.Error("the body changed")
+	}
+	src = newReplay(strings.NewReader("in three pieces"))
+	for i := range 4 { // each try reads more than the one before, and breaks
+		part := make([]byte, 4*i)
+		_, err := io.ReadFull(src, part)
+		r.must(err)
+		if want := "in three pieces"[:4*i]; string(part) != want {
+			t.Errorf("try %d: %q, want %q", i, part, want)
+		}
+		next, err := src.again()
+		r.must(err)
+		src = next.(*replay)
 	}
 	if _, err := again.(*replay).again(); err == nil {
 		t.Error("a body that is gone was given again")

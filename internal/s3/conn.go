@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -14,16 +15,33 @@ import (
 // nothing more can be written.
 const answerGrace = time.Second
 
+// ErrUnwritten says that a new connection broke before a byte was written: its
+// store knows nothing of the request, which may go out on another one. net/http
+// says, and does, as much for kept connections only.
+var ErrUnwritten = errors.New("the connection ended before anything was sent")
+
 // patientConn lets the answer of a store win that refuses a request before it has
 // read the body, and closes: net/http drops the answer as soon as a write fails.
 type patientConn struct {
 	net.Conn
+	state atomic.Int32
 	ended sync.Once
 	end   chan struct{} // closed when nothing more can be read
 }
 
+// The states of a connection: nothing was sent yet, something may have been, and
+// it ended before anything was.
+const (
+	fresh = iota
+	used
+	unwritten
+)
+
 func (c *patientConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if err != nil && (c.state.CompareAndSwap(fresh, unwritten) || c.state.Load() == unwritten) {
+		err = errors.Join(ErrUnwritten, err)
+	}
 	if err != nil {
 		c.ended.Do(func() { close(c.end) })
 	}
@@ -31,7 +49,14 @@ func (c *patientConn) Read(p []byte) (int, error) {
 }
 
 func (c *patientConn) Write(p []byte) (int, error) {
+	first := c.state.CompareAndSwap(fresh, used)
+	if !first && c.state.Load() == unwritten {
+		return 0, ErrUnwritten
+	}
 	n, err := c.Conn.Write(p)
+	if err != nil && n == 0 && first {
+		return 0, errors.Join(ErrUnwritten, err)
+	}
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		timer := time.NewTimer(answerGrace)
 		defer timer.Stop()

@@ -2,6 +2,8 @@ package s3
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -59,5 +61,61 @@ func TestEarlyAnswerIsRead(t *testing.T) {
 	}
 	if took := time.Since(began); took > answerGrace {
 		t.Errorf("a connection that was cut is noticed after %v", took)
+	}
+}
+
+// A new connection that ended before a request was sent on it says so, however
+// its end is noticed first.
+func TestNewConnectionThatEndsUnwrittenSaysSo(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for name, linger := range map[string]int{"reset": 0, "closed": -1} {
+		for _, first := range []string{"read", "write", "transport"} {
+			t.Run(name+", "+first, func(t *testing.T) {
+				conn, err := patientDial(&net.Dialer{})(t.Context(), "tcp", l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = conn.Close() }()
+				other, err := l.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = other.(*net.TCPConn).SetLinger(linger)
+				_ = other.Close()
+				switch first {
+				case "read":
+					if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, ErrUnwritten) {
+						t.Errorf("read: %v", err)
+					}
+					fallthrough
+				case "write":
+					if first == "write" && linger < 0 {
+						return // the system takes it
+					}
+					if n, err := conn.Write([]byte("GET")); n != 0 || !errors.Is(err, ErrUnwritten) {
+						t.Errorf("write: %d %v", n, err)
+					}
+				case "transport":
+					transport := NewTransport()
+					transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+					_, _ = conn.Read(make([]byte, 1))
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://store/b/k", strings.NewReader("x"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp, err := transport.RoundTrip(req)
+					if err == nil {
+						_ = resp.Body.Close()
+					}
+					if !errors.Is(err, ErrUnwritten) {
+						t.Errorf("request: %v", err)
+					}
+				}
+			})
+		}
 	}
 }
