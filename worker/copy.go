@@ -124,7 +124,7 @@ func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (resul
 		return result{outcome: failed}, err
 	}
 	w.lastCopied.Store(time.Now().UnixNano())
-	return w.settle(ctx, c, r, k.fenced, on, began)
+	return w.settle(ctx, k.c, r, k.fenced, on, began)
 }
 
 func (w *Worker) settle(ctx context.Context, c ledger.Claim, r result, fenced bool, on class, began time.Time) (result, error) {
@@ -213,6 +213,7 @@ func (k *copying) once(ctx context.Context) (result, error) {
 		return result{}, k.from.wrap("read", errNoLength)
 	}
 	p := propertiesOf(get)
+	k.c.ETag = p.etag
 	if err := k.complete(ctx, k.c, get, &p); err != nil {
 		return result{}, err
 	}
@@ -311,14 +312,17 @@ func (k *copying) putStreamed(ctx context.Context, p properties, r io.Reader) er
 	return nil
 }
 
+// compareETag notes whether the follower gave the object another ETag.
 func (k *copying) compareETag(want string, got *string) {
 	if !sameETag(want, aws.ToString(got)) {
 		k.metrics.lost.WithLabelValues(propETag).Inc()
+		k.c.ETag = aws.ToString(got)
 	}
 }
 
 // remove makes the follower forget an object that the newest store lacks.
 func (k *copying) remove(ctx context.Context) (result, error) {
+	k.c.ETag = ""
 	f, err := k.beginFinal(ctx, k.cfg.LockTTL)
 	if err != nil {
 		return result{}, err

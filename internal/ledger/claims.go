@@ -18,6 +18,9 @@ type Claim struct {
 	// Attempts counts the tries that failed before, Refusals those of them that
 	// Refuse ended.
 	Attempts, Refusals int
+	// ETag of what the copy puts on To, "" while that is not known, or for nothing.
+	// Set it before Lock, and to what To answered before Settle.
+	ETag string
 	// DirtySince is zero for an initial copy.
 	DirtySince time.Time
 
@@ -119,7 +122,11 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 // within ttl; where the store can, make it conditional on what it holds now.
 // ErrClaimLost: a client was first; drop the copy.
 func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
-	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds()))
+	etag := bare(c.ETag)
+	if etag != "" {
+		l.told.putting(c.Object, c.To, etag)
+	}
+	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds(), etag))
 	if err != nil {
 		return err
 	}
@@ -135,7 +142,7 @@ func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
 func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
 	calls := make([]call, len(claims))
 	for i, c := range claims {
-		calls[i] = l.callAs(settleScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version)
+		calls[i] = l.callAs(settleScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version, bare(c.ETag))
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, c := range claims {
@@ -143,6 +150,8 @@ func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
 			continue
 		}
 		switch l.ended(c, vs[i]) {
+		case "OK":
+			l.told.put(c.Object, c.To, bare(c.ETag))
 		case "LOST":
 			errs[i] = ErrClaimLost
 		case "OVERRUN":

@@ -194,7 +194,7 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 		a := strs(v)
 		in := intents[i]
 		l.settled(in, number(a[2]))
-		l.told.committed(in.Object, storeOf(a[1]), number(a[2]))
+		l.told.wrote(in.Object, storeOf(a[1]), number(a[2]))
 		if a[0] == "-1" {
 			errs[i] = ErrSettled
 		}
@@ -231,7 +231,7 @@ func (l *Ledger) settled(in Intent, seq int64) {
 // that such a request can still reach its store, a worker settles them. One pipeline.
 func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
 	for _, in := range intents {
-		l.told.doubted(in.Object, in.Store)
+		l.told.wrote(in.Object, in.Store, 0)
 	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {
@@ -251,7 +251,7 @@ func (l *Ledger) Record(ctx context.Context, changes ...Change) error {
 	vs, errs := l.runAll(ctx, calls)
 	for i, v := range vs {
 		if errs[i] == nil {
-			l.told.doubted(changes[i].Object, changes[i].Store)
+			l.told.wrote(changes[i].Object, changes[i].Store, 0)
 		}
 		if errs[i] == nil && integer(v) == 0 {
 			errs[i] = l.MarkUnclean(ctx, "a write that was made while Redis was away was recorded after the switch")

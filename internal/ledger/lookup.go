@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,9 +21,12 @@ type Location struct {
 	Loss LossState
 	// Since is how long ago main changed, where Loss says that the ledger can't know.
 	Since time.Duration
-	// Hint: where the ledger can't know, it was told since main changed that main
-	// holds the newest version, and nothing that it still knows says otherwise.
+	// Hint: where the ledger can't know, what it still knows says that Store holds the
+	// newest version, and is no older than a moment before the loss.
 	Hint bool
+	// Copied are the ETags of what copies have put on main, or may have, where the
+	// ledger can't know.
+	Copied []string
 }
 
 // Lookup says which store holds the newest version of an object. One round trip.
@@ -33,7 +37,7 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	}
 	a := strs(v)
 	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
-		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] == "1"}
+		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Copied: strings.Fields(a[12])}
 	if loc.Route.Epoch < l.seen.Load() {
 		return Location{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -128,7 +129,7 @@ const replayStep = 500
 // that it has, for each loss. lands is how long a request can land whose intent
 // came back with older data.
 func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, lands time.Duration) (int, error) {
-	recent, whole := l.told.recent()
+	recent, copied, whole := l.told.recent()
 	shards := map[int]bool{}
 	for _, x := range losses {
 		shards[x.Shard] = true
@@ -141,15 +142,24 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 		calls = calls[:0]
 		return err
 	}
-	for o, t := range recent {
+	tell := func(s *script, o Object, args ...any) error {
 		if !shards[l.shardOf(o)] {
-			continue
+			return nil
 		}
-		calls = append(calls, l.call(replayScript, l.prefix(o), t.store.code(), t.seq, o.Bucket, o.Key))
-		if len(calls) == replayStep {
-			if err := flush(); err != nil {
-				return n, err
-			}
+		calls = append(calls, l.call(s, l.prefix(o), args...))
+		if len(calls) < replayStep {
+			return nil
+		}
+		return flush()
+	}
+	for o, t := range recent {
+		if err := tell(replayScript, o, t.store.code(), t.seq, o.Bucket, o.Key); err != nil {
+			return n, err
+		}
+	}
+	for o, c := range copied {
+		if err := tell(replayCopyScript, o, c.store.code(), o.Bucket, o.Key, strings.Join(c.etags, " ")); err != nil {
+			return n, err
 		}
 	}
 	if err := flush(); err != nil {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,8 +17,11 @@ type Seen struct {
 
 // Same reports whether two stores hold the same content.
 func (s Seen) Same(o Seen) bool {
-	return s.Found == o.Found && s.Size == o.Size && strings.Trim(s.ETag, `"`) == strings.Trim(o.ETag, `"`)
+	return s.Found == o.Found && s.Size == o.Size && bare(s.ETag) == bare(o.ETag)
 }
+
+// bare is an ETag without its quotes.
+func bare(etag string) string { return strings.Trim(etag, `"`) }
 
 const (
 	// ageSlack is how exact Last-Modified and Date are, and the clocks of processes.
@@ -29,20 +33,26 @@ const (
 
 // Newest says which store holds the newest content of an object that the ledger
 // knows nothing of any more, and whether they differ at all. since is how long ago
-// main changed. Only main has taken writes since then, so what was written there
-// since is the newest; else it is what the old main holds, which took them all
-// before. Where main has nothing, its clients have deleted it since, unless the
+// main changed. But for uploads only main has taken writes since then, so what was
+// written there since is the newest, unless a copy put it there (Copied), or an upload
+// ended on the old main later (Hint); else it is what the old main holds, which took
+// them all before. Where main has nothing, its clients have deleted it since, unless the
 // old main's is so young that it may not have been copied: an acknowledged write
 // that is lost is worse than a delete that is; or the ledger still knows of it (Hint).
 func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	r := l.Route
 	main, old := seen[r.Main], seen[r.Main.Other()]
+	mainsHint := l.Hint && l.Store == r.Main
 	switch {
 	case main.Same(old):
 		return r.Main, false
+	case main.Found && old.Found && slices.Contains(l.Copied, bare(main.ETag)):
+		return r.Main.Other(), true
+	case main.Found && old.Found && l.Hint && !mainsHint && old.Age+ageSlack < main.Age:
+		return r.Main.Other(), true
 	case main.Found && main.Age <= since+ageSlack:
 		return r.Main, true
-	case !main.Found && (old.Age > since+backlog || l.Hint):
+	case !main.Found && (old.Age > since+backlog || mainsHint):
 		return r.Main, true
 	case r.Uploads == r.Main && main.Found && (!old.Found || main.Age < old.Age):
 		// The switch was turned back half-way: each has taken writes that the

@@ -58,6 +58,7 @@ var (
 	suspectScript      = load("suspect", "prelude")
 	vouchScript        = load("vouch", "prelude")
 	replayScript       = load("replay", "prelude", "noroute")
+	replayCopyScript   = load("replaycopy", "prelude", "noroute")
 	replayedScript     = load("replayed", "prelude")
 	adoptScript        = load("adopt", "prelude", "noroute")
 	endLossScript      = load("endloss", "prelude")

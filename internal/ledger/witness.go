@@ -7,37 +7,32 @@ import (
 	"time"
 )
 
-const (
-	// ringFor is how long a committed write is kept to be told again after a loss:
-	// longer than what a Redis loses that is fsynced each second, or a failover.
-	ringFor = 2 * time.Minute
-	// ringMost bounds the ring, in objects.
-	ringMost = 1 << 16
-)
-
 // witness is what this process was told by the ledger: what it can find missing
 // there, and tell again.
 type witness struct {
 	mu   sync.Mutex
 	last map[int]map[string]int64           // by shard and session: the largest sequence answered
 	open map[int]map[string]map[string]bool // by shard and session: ids of intents that the ledger may hold open
-	ring map[Object]told
-	old  []aged // of the ring, oldest first from head on; an object may be in it more than once
-	head int
-	cut  time.Time // when something was dropped before its time
+	// committed are writes of late, copied what copies have put on a store that
+	// clients write, or may have.
+	committed ring[told]
+	copied    ring[copies]
 }
 
 // told is what a commit was answered; seq 0: the write is in doubt, or was recorded late.
 type told struct {
 	store Store
 	seq   int64
-	at    time.Time
 }
 
-type aged struct {
-	object Object
-	at     time.Time
+// copies are ETags, the last one first.
+type copies struct {
+	store Store
+	etags []string
 }
+
+// copiesMost bounds what is remembered of copies of one object.
+const copiesMost = 8
 
 func (w *witness) note(shard int, session string, seq int64) {
 	w.mu.Lock()
@@ -104,56 +99,46 @@ func (w *witness) forget(session string) {
 	}
 }
 
-func (w *witness) committed(o Object, newest Store, seq int64) {
-	w.keep(o, told{store: newest, seq: seq})
-}
-
-func (w *witness) doubted(o Object, s Store) { w.keep(o, told{store: s}) }
-
-func (w *witness) keep(o Object, t told) {
+// wrote notes a write that was committed, or with seq 0 one that is in doubt.
+func (w *witness) wrote(o Object, s Store, seq int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ring == nil {
-		w.ring = map[Object]told{}
-	}
-	t.at = time.Now()
-	if was, ok := w.ring[o]; ok && was.seq > t.seq {
-		t.store, t.seq = was.store, was.seq
-	}
-	w.ring[o] = t
-	w.old = append(w.old, aged{o, t.at})
-	w.trim(t.at)
+	w.committed.keep(o, func(was told) told {
+		if was.seq > seq {
+			return was
+		}
+		return told{s, seq}
+	})
 }
 
-func (w *witness) trim(now time.Time) {
-	for ; w.head < len(w.old); w.head++ {
-		first := w.old[w.head]
-		full := len(w.old)-w.head > ringMost
-		if !full && now.Sub(first.at) <= ringFor {
-			break
-		}
-		// One that was written again since has a later place.
-		if !w.ring[first.object].at.After(first.at) {
-			if now.Sub(first.at) <= ringFor {
-				w.cut = now
+// putting notes what a copy is about to put on a store.
+func (w *witness) putting(o Object, s Store, etag string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.copied.keep(o, func(was copies) copies {
+		now := copies{s, []string{etag}}
+		for _, e := range was.etags {
+			if was.store == s && e != etag && len(now.etags) < copiesMost {
+				now.etags = append(now.etags, e)
 			}
-			delete(w.ring, first.object)
 		}
-	}
-	if w.head > 1024 && w.head > len(w.old)/2 {
-		w.old, w.head = slices.Delete(w.old, 0, w.head), 0
+		return now
+	})
+}
+
+// put notes that a copy has put it there: what others had put is gone.
+func (w *witness) put(o Object, s Store, etag string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.copied.of[o]; ok {
+		w.copied.keep(o, func(copies) copies { return copies{s, []string{etag}} })
 	}
 }
 
-// recent returns what was committed of late, and whether that is all of it.
-func (w *witness) recent() (map[Object]told, bool) {
+// recent returns what was committed and copied of late, and whether that is all that was committed.
+func (w *witness) recent() (map[Object]told, map[Object]copies, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	w.trim(now)
-	out := make(map[Object]told, len(w.ring))
-	for o, t := range w.ring {
-		out[o] = t
-	}
-	return out, w.cut.IsZero() || now.Sub(w.cut) > ringFor
+	return w.committed.all(now), w.copied.all(now), w.committed.cut.IsZero() || now.Sub(w.committed.cut) > ringFor
 }

@@ -11,7 +11,7 @@ else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f', 'e'}
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f', 'e', 'p'}
 local OTHER = {s = 't', t = 's'}
 
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
@@ -37,6 +37,8 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   ks, kt those of the intents that depend on what the store holds
 --   e      after a loss, sequence at which n became sure whatever others may have known: a write
 --          that began since was committed there, or the stores were compared
+--   p      during a switch, a store and the ETags that copies have put there, or may have, since a
+--          client last wrote it: what a loss must not mistake for a client's write
 --   bs, bt sequence at which a write was ordered before what n holds, though it may have landed last
 local function load(bucket, key)
   local id = member(bucket, key)
@@ -45,7 +47,7 @@ local function load(bucket, key)
     n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
     is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
     l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0),
-    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0), e = tonumber(v[17] or 0)}
+    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0), e = tonumber(v[17] or 0), p = v[18] or ''}
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
@@ -70,7 +72,7 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     redis.call('SET', P .. 'seq', BASE)
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
     redis.call('HDEL', P .. 'loss', 'forget')
-    redis.call('DEL', P .. 'vouched', P .. 'replayed')
+    redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'put')
   end
   LOSS = 'replay'
 end
@@ -164,6 +166,19 @@ local function redo(r)
   if LOSS ~= 'lost' or trusted(r) then touch(r) end
 end
 
+-- put notes that a copy has put content on store x, or may yet. Call it after save, while the record stays.
+-- landed: nothing else that was to be put there is there.
+local function put(r, x, etag, landed)
+  local list = x .. ' ' .. etag
+  if not landed and string.sub(r.p, 1, 1) == x then
+    for old in string.gmatch(string.sub(r.p, 3), '%S+') do
+      if old ~= etag and #list < 400 then list = list .. ' ' .. old end
+    end
+  end
+  r.p = list
+  redis.call('HSET', P .. 'o:' .. r.id, 'p', list)
+end
+
 -- wrote says that a client's write, begun at sequence b, is on store x. On the
 -- newest store it was visible as soon as it landed. On the other one it becomes
 -- the newest now, unless the newest moved away from there after it began: then
@@ -187,6 +202,10 @@ local function wrote(r, x, b, made)
   if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end
   r.a, r.f = 0, 0
   redis.call('HDEL', P .. 'fail', r.id)
+  if string.sub(r.p, 1, 1) == x then
+    r.p = ''
+    redis.call('HDEL', P .. 'o:' .. r.id, 'p')
+  end
   save(r)
   enqueue(r, NOW)
   return counts

@@ -1,5 +1,5 @@
 -- Settle ends a copy that has landed on the follower.
--- ARGV: now, session, token, bucket, key, from, version.
+-- ARGV: now, session, token, bucket, key, from, version, ETag of what is there ("": nothing).
 -- Returns {answer, sequence}: "OK", "LOST" (claim gone; the object was made dirty again), or "OVERRUN"
 -- (a client wrote the follower meanwhile, or may have: the lock was lost).
 local r = load(ARGV[4], ARGV[5])
@@ -13,6 +13,7 @@ if mine and r.n == from and (unlocked or r['i' .. to] == 0) then
   r.l = ''
   r[to] = tonumber(ARGV[7])
   save(r)
+  if ARGV[8] ~= '' and r.s ~= r.t then put(r, to, ARGV[8], true) end
   enqueue(r, NOW)
   return {'OK', told(ARGV[2])}
 end

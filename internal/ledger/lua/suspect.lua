@@ -16,5 +16,5 @@ redis.call('HSET', P .. 'loss', 'id', ARGV[2], 'state', state, 'at', NOW, 'base'
 redis.call('HDEL', P .. 'loss', 'forget')
 if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'restored', '1') end
 if ARGV[4] ~= '' then redis.call('HSET', P .. 'loss', 'flip', ARGV[4]) end
-redis.call('DEL', P .. 'vouched', P .. 'replayed')
+redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'put')
 return 1
