@@ -23,7 +23,7 @@ type final struct {
 	cancel context.CancelFunc
 	// locked: clients may write the follower too, and wait while we do.
 	locked bool
-	// etag is what the follower holds, "" when nothing; only known when locked.
+	// etag is what the follower held just before, "" when nothing; only known when locked.
 	etag  string
 	leave func()
 }
@@ -36,12 +36,26 @@ func (f *final) end() {
 	}
 }
 
-// beginUnseen gives the right without a look at the follower. It waits for
-// nobody: while the route is Steady nothing but this claim writes the follower;
-// otherwise the object is locked for ttl, of which a third is kept for a
-// request that is on its way when ctx ends.
-// ledger.ErrClaimLost: a client was first, or the session may be thought dead.
+// beginUnseen gives the right without a look at the follower.
 func (w *Worker) beginUnseen(ctx context.Context, c ledger.Claim, ttl time.Duration) (*final, error) {
+	return w.begin(ctx, c, ttl, func(context.Context) (string, error) { return "", nil })
+}
+
+// beginFinal gives the right with a look at what the follower holds, unless it
+// waits for nobody.
+func (k *copying) beginFinal(ctx context.Context, ttl time.Duration) (*final, error) {
+	k.watch.Reset(max(stallAfter, ttl))
+	return k.begin(ctx, k.c, ttl, k.headFollower)
+}
+
+// begin gives the right. It waits for nobody: while the route is Steady nothing but
+// this claim writes the follower; otherwise the object is locked for ttl, of which a
+// third is kept for a request that is on its way when ctx ends. The look comes before
+// the lock, so that what is written on this condition can't overwrite a client's write
+// even if the lock is lost: one that landed before the look is known to the ledger when
+// it locks, or to have been lost.
+// ledger.ErrClaimLost: a client was first, or the session may be thought dead.
+func (w *Worker) begin(ctx context.Context, c ledger.Claim, ttl time.Duration, look func(context.Context) (string, error)) (*final, error) {
 	if !w.alive() || w.member.ID() != c.Session {
 		return nil, ledger.ErrClaimLost
 	}
@@ -49,27 +63,16 @@ func (w *Worker) beginUnseen(ctx context.Context, c ledger.Claim, ttl time.Durat
 		fctx, cancel := context.WithTimeout(ctx, w.cfg.MaxInFlight*5/6)
 		return &final{ctx: fctx, cancel: cancel, leave: w.gate.leave}, nil
 	}
+	etag, err := look(ctx)
+	if err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	if err := w.led.Lock(ctx, c, ttl); err != nil {
 		return nil, err
 	}
 	fctx, cancel := context.WithDeadline(ctx, began.Add(ttl*2/3))
-	return &final{ctx: fctx, cancel: cancel, locked: true}, nil
-}
-
-// beginFinal is beginUnseen with a look at what the follower holds once it is
-// locked.
-func (k *copying) beginFinal(ctx context.Context, ttl time.Duration) (*final, error) {
-	k.watch.Reset(max(stallAfter, ttl))
-	f, err := k.beginUnseen(ctx, k.c, ttl)
-	if err != nil || !f.locked {
-		return f, err
-	}
-	if f.etag, err = k.headFollower(f.ctx); err != nil {
-		f.end()
-		return nil, err
-	}
-	return f, nil
+	return &final{ctx: fctx, cancel: cancel, locked: true, etag: etag}, nil
 }
 
 // headFollower returns the ETag of what the follower holds, "" for nothing.

@@ -1,10 +1,13 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // lost keeps what Redis holds, and brings it back after f: a failover to a
@@ -322,3 +325,58 @@ func TestHeartbeatsThatAreForgottenAreALoss(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// The answer that says so may be lost, and what is to be done about it may fail.
+func TestHeartbeatsThatAreForgottenAreALossUntilThatIsNoted(t *testing.T) {
+	for name, fail := range map[string]func(*fixture, *Member){
+		"no answer": func(f *fixture, m *Member) {
+			h := heartbeat{role: RoleProxy, instance: m.o.Instance, epoch: m.acked, beat: m.beat}
+			if a, err := f.heartbeat(f.ctx, m.id, h); err != nil || !a.lost {
+				f.t.Fatal(a, err)
+			}
+		},
+		"another session since": func(_ *fixture, m *Member) { m.Abandon() },
+		"not noted": func(f *fixture, m *Member) {
+			next := true
+			f.rdb.AddHook(refusing{suspectScript.sha, &next})
+			if _, err := m.Beat(f.ctx); err == nil {
+				f.t.Fatal("it was noted")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			m := f.join(RoleProxy)
+			f.lost(func() {
+				f.beat(m)
+				f.beat(m)
+			})
+			fail(f, m)
+			f.beat(m)
+			if got := f.states(); len(got) != 1 || got[0] != Replaying {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+// refusing fails the next call of a script.
+type refusing struct {
+	sha  string
+	next *bool
+}
+
+func (refusing) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if a := cmd.Args(); *r.next && len(a) > 1 && a[1] == r.sha {
+			*r.next = false
+			return errors.New("refused")
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (refusing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }

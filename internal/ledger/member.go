@@ -40,19 +40,28 @@ type MemberOptions struct {
 
 // Member is this process in the ledger.
 type Member struct {
-	l *Ledger
-	o MemberOptions
+	l     *Ledger
+	o     MemberOptions
+	first string // its first session
+	born  time.Time
 
 	mu    sync.Mutex
 	id    string // registered in the ledger; "" before that
 	next  string // to be registered with the next heartbeat
 	acked int64
 	beat  int64          // number of the last heartbeat that was answered
-	ended []string       // earlier sessions that have not vouched since
+	ended []ended        // earlier sessions that have not vouched since
 	done  map[int]string // by shard: the loss that was replayed
 
 	route   atomic.Pointer[Route]
 	contact atomic.Int64
+}
+
+// ended is a session that was given up, with the number of its last heartbeat
+// that was answered.
+type ended struct {
+	id   string
+	beat int64
 }
 
 // Join returns the process' membership; Run makes it live.
@@ -66,7 +75,8 @@ func (l *Ledger) Join(o MemberOptions) *Member {
 	if o.NewID == nil {
 		o.NewID = func() string { return string(o.Role) + "-" + rand.Text()[:12] }
 	}
-	return &Member{l: l, o: o, next: o.NewID()}
+	first := o.NewID()
+	return &Member{l: l, o: o, first: first, born: l.local(), next: first}
 }
 
 // ID returns the session's id, "" before the first heartbeat was answered. It
@@ -138,7 +148,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		id, acked, beat = m.next, 0, 0
 	}
 	m.mu.Unlock()
-	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat}
+	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat, process: m.first, age: m.l.local().Sub(m.born)}
 	if m.o.Unrecorded != nil {
 		h.unrecorded = m.o.Unrecorded()
 	}
@@ -168,10 +178,15 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("%w: %w: epoch %d, not %d", ErrUnavailable, errOlder, r.Epoch, known)
 	}
 	m.contact.Store(time.Now().UnixNano())
-	m.register(id, a.beat)
+	if a.lost {
+		m.register(id, beat) // it is said again until it is dealt with
+	} else {
+		m.register(id, a.beat)
+	}
 	if err := m.vouch(bctx, id, first, a.lost); err != nil {
 		return false, err
 	}
+	m.register(id, a.beat)
 	if cur := m.route.Load(); cur == nil || *cur != r {
 		if m.o.Apply != nil {
 			if err := m.o.Apply(ctx, r); err != nil {
@@ -209,13 +224,18 @@ func (m *Member) Abandon() {
 // a heartbeat is not known any more.
 func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	m.mu.Lock()
-	ended := m.ended
+	before := m.ended
 	m.mu.Unlock()
-	for _, old := range ended {
-		if _, err := m.l.vouch(ctx, old); err != nil {
+	for _, old := range before {
+		if _, err := m.l.vouch(ctx, old.id); err != nil {
 			return err
 		}
-		m.l.told.forget(old)
+		beat, known, err := m.l.lastBeat(ctx, old.id)
+		if err != nil {
+			return err
+		}
+		lost = lost || known && beat < old.beat
+		m.l.told.forget(old.id)
 	}
 	losses, err := m.l.vouch(ctx, id)
 	if err != nil {
@@ -231,7 +251,7 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	}
 	var todo []Loss
 	m.mu.Lock()
-	m.ended = m.ended[len(ended):]
+	m.ended = m.ended[len(before):]
 	for _, x := range losses {
 		if x.State != Suspected && m.done[x.Shard] != x.ID {
 			todo = append(todo, x)
@@ -267,7 +287,7 @@ func (m *Member) register(id string, beat int64) {
 	defer m.mu.Unlock()
 	if m.next == id {
 		if m.id != "" {
-			m.ended = append(m.ended, m.id)
+			m.ended = append(m.ended, ended{m.id, m.beat})
 		}
 		m.id, m.next = id, ""
 		m.done = nil

@@ -23,6 +23,9 @@ type Session struct {
 	ID       string
 	Role     Role
 	Instance string
+	// Process is the first session of its process, Born when that began.
+	Process string
+	Born    time.Time
 	// Epoch is the route that it obeys everywhere.
 	Epoch int64
 	// Unrecorded counts writes that it forwarded and has not recorded yet.
@@ -63,7 +66,8 @@ func (l *Ledger) Sessions(ctx context.Context) ([]Session, error) {
 	out := make([]Session, 0, len(ids))
 	for i, id := range ids {
 		h := cmds[i].Val()
-		out = append(out, Session{ID: id, Role: Role(h["role"]), Instance: h["instance"], Epoch: number(h["epoch"]),
+		out = append(out, Session{ID: id, Role: Role(h["role"]), Instance: h["instance"],
+			Process: h["process"], Born: millis(number(h["born"])), Epoch: number(h["epoch"]),
 			Unrecorded: number(h["unrecorded"]), Started: millis(number(h["started"])),
 			Seen: millis(number(h["seen"])), Silent: now.Sub(millis(number(h["seen"]))), Fenced: h["fenced"] != "", Adopted: h["adopted"] == "1"})
 	}
@@ -72,6 +76,14 @@ func (l *Ledger) Sessions(ctx context.Context) ([]Session, error) {
 
 // Clock returns Redis' time, to the millisecond or better.
 func (l *Ledger) Clock(ctx context.Context) (time.Time, error) { return l.clock(ctx) }
+
+// local is this process' clock.
+func (l *Ledger) local() time.Time {
+	if l.now != nil {
+		return l.now()
+	}
+	return time.Now()
+}
 
 func (l *Ledger) clock(ctx context.Context) (time.Time, error) {
 	if l.now != nil {
@@ -191,6 +203,9 @@ type heartbeat struct {
 	adopts     bool
 	// beat is the number of the last one that was answered.
 	beat int64
+	// process is the first session of this process, age the time since it began.
+	process string
+	age     time.Duration
 }
 
 // answer to a heartbeat.
@@ -201,9 +216,18 @@ type answer struct {
 	lost bool
 }
 
+// lastBeat returns the number of a session's last heartbeat, if the session is known.
+func (l *Ledger) lastBeat(ctx context.Context, session string) (int64, bool, error) {
+	n, err := l.rdb.HGet(ctx, l.global()+"s:"+session, "beat").Int64()
+	if errors.Is(err, redis.Nil) {
+		return 0, false, nil
+	}
+	return n, err == nil, wrap("heartbeat", err)
+}
+
 // heartbeat returns, with ErrNoRoute too, what was answered.
 func (l *Ledger) heartbeat(ctx context.Context, session string, h heartbeat) (answer, error) {
-	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat))
+	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat, h.process, h.age.Milliseconds()))
 	if err != nil {
 		return answer{}, err
 	}

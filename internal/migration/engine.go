@@ -19,6 +19,9 @@ type Engine struct {
 	Now         func() time.Time
 
 	rates rates
+	// proxies are those that lived lately, by process, as seen since a time.
+	proxies map[string]lately
+	since   time.Time
 	// unlisted is why the source's buckets could not be listed, as was told last.
 	unlisted string
 	quiet    struct {
@@ -201,6 +204,7 @@ func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
 	if f.unclean, err = l.Unclean(ctx); err != nil {
 		return err
 	}
+	e.remember(*f)
 	return e.losses(ctx, f, out)
 }
 

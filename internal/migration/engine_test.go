@@ -81,7 +81,7 @@ func (w *world) buryAbandoned() {
 		w.t.Fatal(err)
 	}
 	for _, s := range all {
-		if s.ID == w.mem[s.Instance].ID() {
+		if m := w.mem[s.Instance]; m != nil && s.ID == m.ID() {
 			continue
 		}
 		if done, err := w.e.Ledger.Bury(w.ctx, s.ID, 0); !done || err != nil {

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,6 +15,11 @@ const (
 	gather = 5 * time.Second
 	// gone is the silence after which nobody waits for what a session knows.
 	gone = 15 * time.Second
+	// remembered is how long before a loss a process may have ended that could have
+	// told what it did; briefly, where nothing shows that anything was lost: then it is
+	// what Redis had not fsynced, or replicated.
+	remembered = 2 * time.Minute
+	briefly    = 10 * time.Second
 	// forgotten is how long a request can land which a process sent that the
 	// ledger has forgotten, and that may not have heard of the loss.
 	forgotten = 90 * time.Second
@@ -38,6 +44,7 @@ func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
 			done = x.Replayed
 		}
 		missing, ended := owing(*f, x, done)
+		ended = append(ended, e.unknown(*f, x)...)
 		// Until then those that live may seem silent: Redis was away, or forgot.
 		early := f.stats.Now.Sub(x.At) < gather
 		wait := len(missing) > 0 || early
@@ -138,6 +145,51 @@ func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []strin
 	}
 	slices.Sort(ended)
 	return missing, ended
+}
+
+// lately is a proxy's process that lived a while ago.
+type lately struct {
+	instance string
+	seen     time.Time // by the engine's clock
+}
+
+// remember notes which proxies live: a loss can make the ledger forget that.
+func (e *Engine) remember(f facts) {
+	now := e.Now()
+	if e.proxies == nil {
+		e.proxies, e.since = map[string]lately{}, now
+	}
+	for _, s := range f.sessions {
+		if s.Role == ledger.RoleProxy && !s.Fenced && s.Silent <= gone {
+			e.proxies[s.Process] = lately{s.Instance, now.Add(-max(0, s.Silent))}
+		}
+	}
+	maps.DeleteFunc(e.proxies, func(_ string, p lately) bool { return now.Sub(p.seen) > remembered+forgotten })
+}
+
+// unknown returns the proxies that ended before a loss and may have known what was
+// lost, where the ledger has forgotten them.
+func (e *Engine) unknown(f facts, x ledger.Loss) (ended []string) {
+	window := briefly
+	if x.State == ledger.Replaying {
+		window = remembered
+	}
+	ago := f.stats.Now.Sub(x.At) + window
+	known := map[string]bool{}
+	for _, s := range f.sessions {
+		known[s.Process] = true
+		if s.Role == ledger.RoleProxy && e.Now().Sub(e.since) < ago && f.stats.Now.Sub(s.Born) < ago {
+			// Nobody has watched for long enough to say that there was none.
+			ended = append(ended, "whoever was proxy "+s.Instance+" before it")
+		}
+	}
+	for process, p := range e.proxies {
+		if !known[process] && e.Now().Sub(p.seen) < ago {
+			ended = append(ended, "proxy "+p.instance)
+		}
+	}
+	slices.Sort(ended)
+	return ended
 }
 
 // landing is how long something may still land that was sent by a process which

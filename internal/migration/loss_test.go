@@ -208,6 +208,7 @@ func TestLossInEveryPhaseIsHealedByAnAudit(t *testing.T) {
 func TestRestartOfRedisThatLosesNothingLeavesNothingBehind(t *testing.T) {
 	w := newWorld(t)
 	w.to("SwitchStarted")
+	w.pass(briefly) // else a proxy may have been there before that nobody saw
 	w.commit(w.write("k"))
 	w.snapshot()()
 	w.beat()
@@ -236,6 +237,41 @@ func TestProxyThatEndedWithRedisMakesAnAuditDue(t *testing.T) {
 	if !strings.Contains(w.cond(CondLedgerHealthy).Message, "which ended") && len(w.out.UncleanList) < 2 {
 		t.Fatalf("%+v", w.out.UncleanList)
 	}
+}
+
+// A ledger that came back empty knows nothing of who has written to it before. What the
+// others tell again may be older than what a proxy did that has ended.
+func TestProxyThatTheLedgerHasForgottenIsMissed(t *testing.T) {
+	for name, c := range map[string]struct {
+		then  func(*world)
+		known bool
+	}{
+		"none ended":                        {func(*world) {}, true},
+		"one ended":                         {func(w *world) { delete(w.mem, "p2") }, false},
+		"one was replaced":                  {func(w *world) { w.join(ledger.RoleProxy, "p2") }, false},
+		"one ended long ago":                {func(w *world) { delete(w.mem, "p2"); w.pass(remembered + 20*time.Second) }, true},
+		"one was replaced, the manager too": {func(w *world) { w.join(ledger.RoleProxy, "p2"); w.anew() }, false},
+		"the manager was replaced":          {(*world).anew, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.to("SwitchStarted")
+			w.join(ledger.RoleProxy, "p2")
+			w.pass(2 * remembered)
+			w.commit(w.write("k"))
+			c.then(w)
+			w.loseAll()
+			loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "k"})
+			if err != nil || (loc.Loss == ledger.Healthy) != c.known {
+				t.Errorf("%+v %v", loc, err)
+			}
+		})
+	}
+}
+
+// anew has another manager take over.
+func (w *world) anew() {
+	w.e = &Engine{Ledger: w.e.Ledger, ListBuckets: w.e.ListBuckets, Now: w.e.Now}
 }
 
 func TestOverrideSpeaksForThePastOnly(t *testing.T) {
