@@ -157,7 +157,10 @@ type lately struct {
 func (e *Engine) remember(f facts) {
 	now := e.Now()
 	if e.proxies == nil {
-		e.proxies, e.since = map[string]lately{}, now
+		e.proxies = map[string]lately{}
+		if f.in.State.Route.Epoch > 0 { // else it has watched from the beginning
+			e.since = now
+		}
 	}
 	for _, s := range f.sessions {
 		if s.Role == ledger.RoleProxy && !s.Fenced && s.Silent <= gone {
