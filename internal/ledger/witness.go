@@ -126,11 +126,12 @@ func (w *witness) putting(o Object, s Store, etag string) {
 	})
 }
 
-// put notes that a copy has put it there: what others had put is gone.
-func (w *witness) put(o Object, s Store, etag string) {
+// put notes that a copy has put it there: what others had put is gone. An initial
+// copy is not worth it if it took no lock: that was long before a switch.
+func (w *witness) put(o Object, s Store, etag string, initial bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, ok := w.copied.of[o]; ok {
+	if _, locked := w.copied.of[o]; locked || !initial {
 		w.copied.keep(o, func(copies) copies { return copies{s, []string{etag}} })
 	}
 }
