@@ -164,6 +164,15 @@ func TestDeleteThatTheLedgerStillKnowsOfIsNotUndoneByALoss(t *testing.T) {
 			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
 		}, Target},
 		"it came back from before": {func(f *fixture) { f.declareLost(f.now) }, Source},
+		"and it was told again": {func(f *fixture) {
+			f.ok(f.MarkLost(f.ctx, f.now))
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			if n, err := f.replay(f.ctx, "p1", all, 0); n == 0 || err != nil {
+				f.t.Fatal(n, err)
+			}
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+		}, Target},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 1)

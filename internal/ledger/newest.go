@@ -33,7 +33,8 @@ const (
 
 // Newest says which store holds the newest content of an object that the ledger
 // knows nothing of any more, and whether they differ at all. since is how long ago
-// main changed. But for uploads only main has taken writes since then, so what was
+// main changed. The ledger's word that main has it (Hint) holds, unless the switch was
+// turned back, for whoever did not tell what they did wrote main as well. But for uploads only main has taken writes since then, so what was
 // written there since is the newest, unless a copy put it there (Copied), or an upload
 // ended on the old main later (Hint); else it is what the old main holds, which took
 // them all before. Where main has nothing, its clients have deleted it since, unless the
@@ -42,17 +43,18 @@ const (
 func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	r := l.Route
 	main, old := seen[r.Main], seen[r.Main.Other()]
-	mainsHint := l.Hint && l.Store == r.Main
 	switch {
 	case main.Same(old):
 		return r.Main, false
+	case l.Hint && l.Store == r.Main && (!main.Found || r.Uploads != r.Main):
+		return r.Main, true
 	case main.Found && old.Found && slices.Contains(l.Copied, bare(main.ETag)):
 		return r.Main.Other(), true
-	case main.Found && old.Found && l.Hint && !mainsHint && old.Age+ageSlack < main.Age:
+	case main.Found && old.Found && l.Hint && old.Age+ageSlack < main.Age:
 		return r.Main.Other(), true
 	case main.Found && main.Age <= since+ageSlack:
 		return r.Main, true
-	case !main.Found && (old.Age > since+backlog || mainsHint):
+	case !main.Found && old.Age > since+backlog:
 		return r.Main, true
 	case r.Uploads == r.Main && main.Found && (!old.Found || main.Age < old.Age):
 		// The switch was turned back half-way: each has taken writes that the

@@ -105,7 +105,7 @@ func (w *world) lose(f fault) {
 	if f.kind == "restart" {
 		x.from, kept = time.Now(), w.snapshot()
 	}
-	x.to = time.Now()
+	x.to, w.lostAt = time.Now(), w.clock
 	w.restore(kept)
 	if f.forget {
 		w.forgot = map[string]bool{}

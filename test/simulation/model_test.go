@@ -134,14 +134,14 @@ func (w *world) check() {
 	}
 }
 
-// dropDeleted leaves out the keys that a client deleted, or uploaded in parts: a
-// delete, or the end of an upload on the old store, that nobody knows of any more may
-// be undone, see docs/protocol.md.
+// dropDeleted leaves out the keys that a client deleted, or uploaded in parts, before
+// the last loss: a delete, or the end of an upload on the old store, that nobody knows
+// of any more may be undone, see docs/protocol.md.
 func (w *world) dropDeleted() {
 	deleted := map[string]bool{}
 	for _, o := range w.history {
 		in := o.Input.(input)
-		deleted[in.key] = deleted[in.key] || in.kind == "write" && (in.value == "" || strings.Contains(in.value, " part "))
+		deleted[in.key] = deleted[in.key] || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
 	}
 	w.history = slices.DeleteFunc(w.history, func(o porcupine.Operation) bool { return deleted[o.Input.(input).key] })
 }

@@ -138,7 +138,7 @@ func newPlan(seed uint64, at aim) *plan {
 		}
 		p.clients = append(p.clients, ops)
 	}
-	if p.buckets = at == bucketMoves || chance(r, .25) && at != losses && at != lostDirty; p.buckets {
+	if p.buckets = at == bucketMoves || chance(r, .25) && at != losses && at != lostDirty && at != briefLosses; p.buckets {
 		for c := range 3 {
 			p.clients = append(p.clients, spareOps(r, drawOps(r, clients+c, length, 1, false, p.switches)))
 		}

@@ -29,12 +29,14 @@ const (
 	overtaken                // conditional writes take their time while uploads end on the old store
 	bucketMoves              // a bucket is created and deleted at the switch
 	lostDirty                // Redis loses what is not copied yet, and what was written since with whoever wrote it
+	turnedBack               // the switch is turned back while writes from before it are on their way
+	briefLosses              // Redis loses moments, again and again
 	anything                 // whatever the seed says
 )
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", ""}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", ""}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -125,6 +127,23 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 			for who := range p.proxies {
 				p.faults = append(p.faults, fault{id: fmt.Sprint("dies", who), on: on, at: at + span*time.Duration(20+r.IntN(80))/100, span: time.Second, kind: "crashProxy", who: who})
 			}
+		}
+	case turnedBack:
+		p.lateWrites, p.lateFrom, p.quiet = .35, 10*time.Second, false
+		first := p.switches[:min(1, len(p.switches))]
+		for _, s := range first {
+			p.switches = append(first, switchAt{at: s.at + between(r, 5*time.Second, 12*time.Second), flip: true})
+			if chance(r, .3) {
+				p.switches = append(p.switches, switchAt{at: p.switches[1].at + between(r, 5*time.Second, 12*time.Second), flip: true})
+			}
+		}
+	case briefLosses:
+		p.audit = true
+		for range 2 + r.IntN(4) {
+			on := fmt.Sprint([]string{"Preparing", "Switched", "Switched", "Steady"}[r.IntN(4)], "#", 1+r.IntN(2))
+			p.drawLoss(r, on, between(r, 0, 8*time.Second))
+			f := &p.faults[len(p.faults)-1]
+			f.kind, f.span, f.forget, f.gap = "lose", between(r, time.Millisecond, 300*time.Millisecond), true, 0
 		}
 	case sleepers:
 		p.lateCopies = .3

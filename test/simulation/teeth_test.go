@@ -88,6 +88,14 @@ func sessionsObey(role string) func(*process, context.Context, string, []any, an
 	}
 }
 
+// unconditional has copies write whatever is there.
+func unconditional(p *process, r *http.Request) {
+	if p.is("worker") && (r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost) {
+		r.Header.Del("If-Match")
+		r.Header.Del("If-None-Match")
+	}
+}
+
 type firstLookup struct{ answer any }
 
 type lookupKey struct{}
@@ -108,18 +116,13 @@ var teeth = []*tooth{
 	}},
 	{rule: "the copy lock", at: []aim{lateCopies, sleepers}, edits: []edit{{"r.l = to .. ':' .. (NOW + tonumber(ARGV[7]))", ""}}},
 	{rule: "a lock is refused when a client was first", edits: []edit{{"if not trusted(r) or r.n ~= from or r['i' .. to] > 0 or redis", "if redis"}}},
-	{rule: "the conditional fence", at: []aim{lateCopies, sleepers}, store: func(p *process, r *http.Request) {
-		if p.is("worker") && (r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost) {
-			r.Header.Del("If-Match")
-			r.Header.Del("If-None-Match")
-		}
-	}},
+	{rule: "the conditional fence", at: []aim{lateCopies, sleepers}, store: unconditional},
 	{rule: "hold: the claim of a copy without an answer is kept", at: []aim{lateCopies}, edits: []edit{{"local mode = ARGV[6]", "local mode = ARGV[6]\nif mode == 'hold' then mode = 'unclaim' end"}}},
 	{rule: "removes wait for a copy that may land", at: []aim{lateCopies}, edits: []edit{{"if removes == '1' and r.c ~= ''", "if false and r.c ~= ''"}}},
 	{rule: "settle by version", edits: []edit{{"r[to] = tonumber(ARGV[7])", "r[to] = r[from]"}}},
 	{rule: "settle: not what a client has written since", at: []aim{nappers}, edits: []edit{{"if mine and r.n == from and (unlocked or r['i' .. to] == 0) then", "if mine and not(r.n == from and (unlocked or r['i' .. to] == 0)) then redis.call('INCR','bite') end if mine then"}}},
 	{rule: "superseded: a write that began before n moved", at: []aim{lateWrites, lateBoth}, edits: []edit{{"if r.n ~= x and r.w <= b then", "if r.n ~= x then"}}},
-	{rule: "superseded: nor a later one that it may have landed on", at: []aim{anything, lateBoth, lateWrites}, edits: []edit{{"counts = r['b' .. x] <= b", "counts = true"}}},
+	{rule: "superseded: nor a later one that it may have landed on", at: []aim{turnedBack, lateWrites}, edits: []edit{{"counts = r['b' .. x] <= b", "counts = true"}}},
 	{rule: "superseded: its client is told", at: []aim{longSleep}, edits: []edit{
 		{"if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then return answer(-1, r) end", "if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then redis.call('INCR','bite') end"},
 	}},
@@ -192,7 +195,21 @@ var lossTeeth = []*tooth{
 	{rule: "an audit after a loss", edits: []edit{ // it is over when it begins
 		{"for i = 10, #ARGV do addtask", "for i = 10, 9 do addtask"}, {"if #ARGV < 10 then", "if true then"},
 	}},
-	{rule: "each call looks for what its session was told", edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
+	{rule: "a copy of an older version is no client's write", answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
+		if list, ok := answer.([]any); ok && name == "lookup" {
+			list[12] = ""
+		}
+		return answer
+	}},
+	{rule: "who died, and could have told more, is missed", edits: []edit{{"if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end", ""}}},
+	{rule: "the conditional fence of a lock that was lost", store: unconditional},
+	{rule: "a loss that only heartbeats show", at: []aim{briefLosses, losses}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
+		if list, ok := answer.([]any); ok && name == "heartbeat" && len(list) > 10 {
+			list[10] = ""
+		}
+		return answer
+	}},
+	{rule: "each call looks for what its session was told", at: []aim{briefLosses, losses}, edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
 	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
@@ -203,7 +220,9 @@ var lossTeeth = []*tooth{
 
 func init() {
 	for _, b := range lossTeeth {
-		b.at = []aim{losses, lostDirty}
+		if b.at == nil {
+			b.at = []aim{losses, lostDirty}
+		}
 	}
 	teeth = append(teeth, lossTeeth...)
 }

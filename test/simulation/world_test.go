@@ -47,6 +47,7 @@ type world struct {
 	dir     string
 
 	clock     int64 // orders calls and answers
+	lostAt    int64 // when Redis lost data last
 	history   []porcupine.Operation
 	tags      map[string]string // content by ETag
 	tagsOf    map[string][]string

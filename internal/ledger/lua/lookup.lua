@@ -8,9 +8,9 @@ local r = {found = o[1] and true or false, n = o[1] or MAIN, s = tonumber(o[2] o
 local unsure, since, hint, copies = '', '0', '', ''
 if not trusted(r) then
   unsure = LOSS
-  -- What was lost is what came last, unless the ledger came back from before: main's writes do not
-  -- move the newest version away from main.
-  if r.found and r.s ~= r.t and redis.call('HGET', P .. 'loss', 'restored') ~= '1' then hint = r.n == MAIN and '1' or '0' end
+  -- What was lost is what came last, unless the ledger came back from before and nobody has told of it
+  -- since: main's writes do not move the newest version away from main.
+  if r.found and r.s ~= r.t and (math.max(r.s, r.t) >= BASE or redis.call('HGET', P .. 'loss', 'restored') ~= '1') then hint = r.n == MAIN and '1' or '0' end
   if not (r.found and r.n == MAIN) then
     if string.sub(o[5] or '', 1, 1) == MAIN then copies = string.sub(o[5], 3) end
     copies = copies .. ' ' .. (redis.call('HGET', P .. 'put', member(ARGV[2], ARGV[3])) or '')
