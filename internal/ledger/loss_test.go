@@ -382,3 +382,42 @@ func (r refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (refusing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
+
+// While it is found out what was lost, more may be: whoever had told everything
+// tells it again.
+func TestWhatIsLostAfterItWasToldIsToldAgain(t *testing.T) {
+	for name, during := range map[string]func(f *fixture, m *Member, told func()){
+		"the telling": func(f *fixture, _ *Member, told func()) { f.lost(told) },
+		"a write after it": func(f *fixture, m *Member, told func()) {
+			told()
+			f.lost(func() {
+				in, err := f.Begin(f.ctx, m.ID(), Object{"b", "later"}, BeginOptions{})
+				f.ok(err)
+				f.ok(f.Commit(f.ctx, in))
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(switched)
+			m := f.join(RoleProxy)
+			f.ok(f.MarkLost(f.ctx, f.now))
+			during(f, m, func() { f.beat(m) })
+			f.beat(m)
+			f.beat(m)
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			if len(all) != 1 || !all[0].Replayed[m.ID()] {
+				t.Fatalf("nobody waits for it, or for ever: %+v", all)
+			}
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			if name == "a write after it" {
+				loc, err := f.Lookup(f.ctx, Object{"b", "later"})
+				f.ok(err)
+				if loc.Loss != Healthy || loc.Store != Target {
+					t.Errorf("%+v", loc)
+				}
+			}
+		})
+	}
+}

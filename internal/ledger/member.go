@@ -253,7 +253,7 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	m.mu.Lock()
 	m.ended = m.ended[len(before):]
 	for _, x := range losses {
-		if x.State != Suspected && m.done[x.Shard] != x.ID {
+		if x.State != Suspected && (m.done[x.Shard] != x.ID || !x.Replayed[id]) {
 			todo = append(todo, x)
 		}
 	}

@@ -64,10 +64,15 @@ end
 if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wit', WHO) or 0)
   and redis.call('EXISTS', P .. 'dead:' .. WHO) == 0 then
   redis.call('HSET', P .. 'wit', WHO, TOLD) -- noted once
+  local next = math.max(tonumber(redis.call('GET', P .. 'seq') or 0) + 1, NOW * 32)
   if LOSS == 'suspect' then
     redis.call('HSET', P .. 'loss', 'state', 'replay')
-  elseif LOSS ~= 'replay' then
-    BASE = math.max(tonumber(redis.call('GET', P .. 'seq') or 0) + 1, NOW * 32)
+  elseif LOSS == 'replay' then
+    -- It has to tell again, whether it had or not.
+    redis.call('SET', P .. 'seq', next)
+    redis.call('HDEL', P .. 'replayed', WHO)
+  else
+    BASE = next
     loss[3] = WHO .. '/' .. string.format('%d', BASE)
     redis.call('SET', P .. 'seq', BASE)
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
