@@ -89,16 +89,20 @@ func (p *Proxy) beginEach(ctx context.Context, bucket string, keys []string, opt
 	}
 }
 
+// burial is how long it takes, beyond MaxInFlight, until what a process has left
+// open that died is settled: to see that it is dead, and the rounds of who does it.
+const burial = 30 * time.Second
+
 // patience says how long to wait before Begin is asked again after err, how
 // long in all (0: not at all), and for what.
 func patience(err error, cfg Config) (wait, limit time.Duration, reason string) {
 	switch {
 	case errors.Is(err, ledger.ErrLocked):
-		return jitter(2*time.Millisecond, 20*time.Millisecond), cfg.MaxInFlight, "locked"
+		return jitter(2*time.Millisecond, 20*time.Millisecond), cfg.MaxInFlight + burial, "locked"
 	case errors.Is(err, ledger.ErrHeld):
 		return 20 * time.Millisecond, cfg.MaxHold, "held"
 	case errors.Is(err, ledger.ErrNotInSync):
-		return jitter(10*time.Millisecond, 50*time.Millisecond), cfg.MaxInFlight, "sync"
+		return jitter(10*time.Millisecond, 50*time.Millisecond), cfg.MaxInFlight + burial, "sync"
 	case errors.Is(err, ledger.ErrFenced):
 		return 20 * time.Millisecond, cfg.MaxInFlight, "fenced"
 	case ledgerLost(err):

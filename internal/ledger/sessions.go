@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -72,6 +73,20 @@ func (l *Ledger) Sessions(ctx context.Context) ([]Session, error) {
 			Seen: millis(number(h["seen"])), Silent: now.Sub(millis(number(h["seen"]))), Fenced: h["fenced"] != "", Adopted: h["adopted"] == "1"})
 	}
 	return out, nil
+}
+
+// ServerVersion returns Redis' version, as "7.0.15"; "" if it does not say.
+func (l *Ledger) ServerVersion(ctx context.Context) (string, error) {
+	info, err := l.rdb.Info(ctx, "server").Result()
+	if refused := redis.Error(nil); errors.As(err, &refused) {
+		return "", nil // as an ACL may have it
+	}
+	if err != nil {
+		return "", wrap("info", err)
+	}
+	_, after, _ := strings.Cut(info, "redis_version:")
+	version, _, _ := strings.Cut(after, "\r\n")
+	return version, nil
 }
 
 // Clock returns Redis' time, to the millisecond or better.

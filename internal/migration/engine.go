@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -55,6 +57,11 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 		if !errors.Is(err, ledger.ErrNoRoute) {
 			return unavailable(out, err)
 		}
+		if old := (*tooOld)(nil); errors.As(err, &old) {
+			out.Phase = Pending
+			out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "RedisTooOld", old.Error()))
+			return out, nil
+		}
 		out.Phase = Pending
 		out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Waiting", "The ledger is set up once both stores are reachable."))
 		return out, nil
@@ -97,6 +104,9 @@ func (e *Engine) route(ctx context.Context, f *facts, out *Output) (ledger.Route
 		if !in.Stores[ledger.Source].Reachable || !in.Stores[ledger.Target].Reachable {
 			return r, ledger.ErrNoRoute
 		}
+		if err := e.suits(ctx); err != nil {
+			return r, err
+		}
 		st.LedgerGeneration = rand.Text()
 		r = ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source}
 		if err := e.persist(ctx, in, out, r); err != nil {
@@ -134,6 +144,29 @@ func (e *Engine) route(ctx context.Context, f *facts, out *Output) (ledger.Route
 		return p, l.SetRoute(ctx, p)
 	}
 	return r, nil
+}
+
+// tooOld: a Redis whose failovers go unnoticed, for its replicas know our scripts
+// (docs/protocol.md, "Loss of the ledger").
+type tooOld struct{ version string }
+
+func (e *tooOld) Error() string {
+	return "Redis " + e.version + " is too old: Crossfade needs 7 or later. Nothing is copied before spec.redis names such a one."
+}
+
+func (*tooOld) Unwrap() error { return ledger.ErrNoRoute }
+
+// suits says whether this Redis can be the ledger's.
+func (e *Engine) suits(ctx context.Context) error {
+	version, err := e.Ledger.ServerVersion(ctx)
+	if err != nil {
+		return err
+	}
+	major, _, _ := strings.Cut(version, ".")
+	if n, err := strconv.Atoi(major); err == nil && n < 7 {
+		return &tooOld{version}
+	}
+	return nil
 }
 
 func (e *Engine) persist(ctx context.Context, in Input, out *Output, r ledger.Route) error {

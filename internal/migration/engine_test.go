@@ -687,3 +687,38 @@ func TestUploadThatEndsWhileTheSwitchLooksForUploadsHoldsIt(t *testing.T) {
 		t.Errorf("%s %v", w.out.Phase, w.out.WaitingFor)
 	}
 }
+
+// olderRedis answers as a Redis of an older version.
+type olderRedis struct{ version *string }
+
+func (olderRedis) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (o olderRedis) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if info, ok := cmd.(*redis.StringCmd); ok && cmd.Name() == "info" {
+			info.SetVal("# Server\r\nredis_version:" + *o.version + "\r\nredis_mode:standalone\r\n")
+		}
+		return err
+	}
+}
+
+func (olderRedis) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func TestRedisThatIsTooOldIsRefusedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	version := "6.2.14"
+	w.rdb.AddHook(olderRedis{&version})
+	w.step()
+	w.is(CondLedgerHealthy, false, "RedisTooOld")
+	if w.out.Phase != Pending || w.out.State.Route.Epoch != 0 {
+		t.Errorf("%s, epoch %d", w.out.Phase, w.out.State.Route.Epoch)
+	}
+	version = "7.0.15"
+	w.step()
+	if w.out.State.Route.Epoch != 1 {
+		t.Errorf("%+v", w.out.State)
+	}
+}
