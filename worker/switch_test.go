@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -136,6 +137,39 @@ func TestClientsWriteSurvivesAWorkerPausedBeyondItsLock(t *testing.T) {
 				t.Errorf("unclean: %v, %v", all, err)
 			}
 		})
+	}
+}
+
+// Redis loses a lock, or what comes before it, and a client writes the object just
+// before the worker looks at what it is going to overwrite.
+func TestCopyDoesNotOverwriteWhatItSawBecauseRedisLostItsLock(t *testing.T) {
+	l := newLab(t)
+	const b, key = "photos", "hot"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seed(ledger.Target, b, key, []byte("older"))
+	rdb := redis.NewClient(&redis.Options{Addr: l.redis})
+	defer func() { _ = rdb.Close() }()
+	looked := make(chan struct{})
+	var once atomic.Bool
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, "/"+key) && !once.Swap(true) {
+			if err := rdb.Del(t.Context(), "cf:{test/0}:o:"+b+"\x00"+key, "cf:{test/0}:q").Err(); err != nil {
+				return nil, err
+			}
+			l.seed(ledger.Target, b, key, []byte("the client's"))
+			close(looked)
+		}
+		return nil, nil
+	})
+	w, _ := l.start(nil)
+	l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Run: true})
+	l.obeyed()
+	l.put(b, key, "the old main's")
+	<-looked
+	waitFor(t, func() bool { return count(w.metrics.inFlight.WithLabelValues(forEvents.String())) == 0 })
+	if _, got := l.get(ledger.Target, b, key); got != "the client's" {
+		t.Errorf("the target holds %q", got)
 	}
 }
 
