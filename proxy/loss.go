@@ -105,39 +105,47 @@ func (q *request) look(ctx context.Context, store ledger.Store, o ledger.Object)
 	_ = resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
-		return ledger.Seen{}, q.missing(ctx, store, c)
+		return q.missing(ctx, store, c)
 	case resp.StatusCode != http.StatusOK:
 		return ledger.Seen{}, fmt.Errorf("%s answers %s", store, resp.Status)
 	}
-	out := ledger.Seen{Found: true, ETag: resp.Header.Get("ETag"), Size: resp.ContentLength}
+	return seenIn(store, resp)
+}
+
+// seenIn is what a HEAD's answer, or a GET's, says of the object.
+func seenIn(store ledger.Store, resp *http.Response) (ledger.Seen, error) {
 	modified, err1 := http.ParseTime(resp.Header.Get("Last-Modified"))
 	now, err2 := http.ParseTime(resp.Header.Get("Date"))
 	if err := errors.Join(err1, err2); err != nil {
 		return ledger.Seen{}, fmt.Errorf("%s: %w", store, err)
 	}
-	out.Age = now.Sub(modified) // by the store's own clock
-	return out, nil
+	// Its age is by the store's own clock.
+	return ledger.Seen{Found: true, ETag: resp.Header.Get("ETag"), Size: resp.ContentLength, Age: now.Sub(modified)}, nil
 }
 
-// missing returns nil if a store itself says that it does not have what a HEAD did
-// not find: that has no body, and gateways answer 404 too while a store is away.
-func (q *request) missing(ctx context.Context, store ledger.Store, c call) error {
+// missing looks again at what a HEAD did not find: that answer has no body, and gateways
+// answer 404 too while a store is away. Only the store's own word counts; or the object
+// has come meanwhile.
+func (q *request) missing(ctx context.Context, store ledger.Store, c call) (ledger.Seen, error) {
 	c.method, c.in.Operation = http.MethodGet, s3.GetObject
 	resp, err := q.send(ctx, store, c)
 	if err != nil {
-		return err
+		return ledger.Seen{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusNotFound {
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return seenIn(store, resp)
+	case http.StatusNotFound:
 		raw, err := readBounded(resp.Body, maxPage)
 		if err != nil {
-			return err
+			return ledger.Seen{}, err
 		}
 		if code := (&storeError{store, resp, raw}).code(); code == s3.ErrNoSuchKey.Code || code == s3.ErrNoSuchBucket.Code {
-			return nil
+			return ledger.Seen{}, nil
 		}
 	}
-	return fmt.Errorf("%s answers 404, then %s, but not that the key is missing", store, resp.Status)
+	return ledger.Seen{}, fmt.Errorf("%s answers 404, then %s, but not that the key is missing", store, resp.Status)
 }
 
 // begin is the proxy's begin; what the ledger does not know after a loss, the

@@ -297,3 +297,25 @@ func TestGatewaysAnswerDoesNotDecideWhatIsNewest(t *testing.T) {
 		t.Errorf("it counts as known that the %s has the newest (%v)", loc.Store, err)
 	}
 }
+
+// An object that comes between two looks at a store is there.
+func TestObjectThatAppearsWhileTheStoresAreComparedIsRead(t *testing.T) {
+	r, _ := lossRig(t)
+	r.put(r.client, "k", "content")
+	r.settled()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+	all, err := r.ledger.Losses(t.Context())
+	r.must(err)
+	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Lost, time.Now(), true))
+	r.hooks[ledger.Source].set(func(req *http.Request, send func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+		if req.Method == http.MethodHead {
+			return answer(req, 404, ""), nil // it is not there yet
+		}
+		return send(req)
+	})
+	if resp := r.raw(http.MethodGet, "/"+r.bucket+"/k", "", nil); resp.StatusCode != 200 || resp.text != "content" {
+		t.Errorf("%d %s", resp.StatusCode, resp.text)
+	}
+}

@@ -53,7 +53,11 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	if k.on == forEvents && k.tries == 0 {
 		k.dropLeftovers(ctx)
 	}
-	up, err := k.to.api.CreateMultipartUpload(ctx, p.create(k.dst, k.key), p.options)
+	if err := k.led.CreatingUpload(ctx, k.c.Object, time.Now()); err != nil {
+		return err
+	}
+	// Sent again by the SDK, it could leave an upload that nobody has heard of.
+	up, err := k.to.api.CreateMultipartUpload(ctx, p.create(k.dst, k.key), p.options, once)
 	if err != nil {
 		return k.to.wrap("begin multipart upload", err)
 	}
@@ -61,6 +65,7 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	// theirs, which the ledger says by placing it on the other store.
 	id := *up.UploadId
 	if err = k.led.PutUpload(ctx, k.c.Object, id, k.c.From); err == nil {
+		_ = k.led.CreatedUpload(ctx, k.c.Object) // else another look before the next copy
 		defer func() {
 			dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"bytes"
+	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,16 +235,6 @@ func TestUploadsThatAKilledWorkerLeftAreAborted(t *testing.T) {
 			}
 		}
 	}
-	open := func(on ledger.Store) (keys []string) {
-		out, err := l.stores[on].S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: aws.String(b)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, u := range out.Uploads {
-			keys = append(keys, *u.Key)
-		}
-		return keys
-	}
 	begin(ledger.Target, "k", ledger.Source) // as a copy does
 	begin(ledger.Target, "k", ledger.Target) // as a client does, during a switch
 	begin(ledger.Target, "k")                // a client's, which its proxy is just about to place
@@ -250,7 +242,46 @@ func TestUploadsThatAKilledWorkerLeftAreAborted(t *testing.T) {
 	l.start(nil)
 	l.change(b, "k", func(*s3.Client) error { l.upload(ledger.Source, b, "k", 5<<20, 1); return nil })
 	l.synced()
-	if got := open(ledger.Target); !slices.Equal(got, []string{"k", "k", "k2"}) {
+	if got := l.openUploads(ledger.Target, b); !slices.Equal(got, []string{"k", "k", "k2"}) {
 		t.Errorf("open on the target: %q; want the clients', and that of another key", got)
+	}
+}
+
+// openUploads returns the keys of a bucket's multipart uploads.
+func (l *lab) openUploads(on ledger.Store, bucket string) (keys []string) {
+	l.t.Helper()
+	out, err := l.stores[on].S3.ListMultipartUploads(l.t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &bucket})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, u := range out.Uploads {
+		keys = append(keys, *u.Key)
+	}
+	return keys
+}
+
+// A worker that is killed, or cut off, while it creates an upload never hears its ID.
+func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	var once atomic.Bool
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodPost || !r.URL.Query().Has("uploads") || once.Swap(true) {
+			return nil, nil
+		}
+		resp, err := l.faults[ledger.Target].next.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		_ = resp.Body.Close()
+		return answer(r, http.StatusForbidden, "AccessDenied"), nil // nobody sends it again at once
+	})
+	l.start(nil)
+	l.change(b, "k", func(*s3.Client) error { l.upload(ledger.Source, b, "k", 5<<20, 1); return nil })
+	l.synced()
+	if got := l.openUploads(ledger.Target, b); len(got) > 0 {
+		t.Errorf("open on the target: %q", got)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Location says where a read must go.
@@ -143,7 +145,9 @@ func prefixEnd(prefix string) (string, bool) {
 	return string(b), true
 }
 
-func uploadField(o Object, id string) string { return o.Bucket + "\x00" + o.Key + "\x00" + id }
+func objectField(o Object) string { return o.Bucket + "\x00" + o.Key }
+
+func uploadField(o Object, id string) string { return objectField(o) + "\x00" + id }
 
 // PutUpload remembers that a multipart upload lives on a store.
 func (l *Ledger) PutUpload(ctx context.Context, o Object, uploadID string, s Store) error {
@@ -182,6 +186,27 @@ func (l *Ledger) upload(ctx context.Context, o Object, uploadID string) (s Store
 	return storeOf(a[0]), a[1] == "1", a[3] == "1", nil
 }
 
+// CreatingUpload notes, before a copy creates a multipart upload, that there will be one
+// whose ID its process may never hear.
+func (l *Ledger) CreatingUpload(ctx context.Context, o Object, at time.Time) error {
+	return wrap("creating upload", l.rdb.HSet(ctx, l.prefix(o)+"uc", objectField(o), at.UnixMilli()).Err())
+}
+
+// UnknownUpload returns when a copy of an object that was interrupted began to create
+// a multipart upload, and whether there is one.
+func (l *Ledger) UnknownUpload(ctx context.Context, o Object) (time.Time, bool, error) {
+	ms, err := l.rdb.HGet(ctx, l.prefix(o)+"uc", objectField(o)).Int64()
+	if errors.Is(err, redis.Nil) {
+		return time.Time{}, false, nil
+	}
+	return time.UnixMilli(ms), err == nil, wrap("unknown upload", err)
+}
+
+// CreatedUpload says that a copy's upload is known, or that there is none.
+func (l *Ledger) CreatedUpload(ctx context.Context, o Object) error {
+	return wrap("created upload", l.rdb.HDel(ctx, l.prefix(o)+"uc", objectField(o)).Err())
+}
+
 // DeleteUpload forgets a finished multipart upload.
 func (l *Ledger) DeleteUpload(ctx context.Context, o Object, uploadID string) error {
 	return wrap("delete upload", l.rdb.HDel(ctx, l.prefix(o)+"u", uploadField(o, uploadID)).Err())
@@ -191,7 +216,7 @@ func (l *Ledger) DeleteUpload(ctx context.Context, o Object, uploadID string) er
 // One call a shard.
 func (l *Ledger) ClearUploads(ctx context.Context) error {
 	for i := range l.shards {
-		if err := wrap("clear uploads", l.rdb.Del(ctx, l.shard(i)+"u").Err()); err != nil {
+		if err := wrap("clear uploads", l.rdb.Del(ctx, l.shard(i)+"u", l.shard(i)+"uc").Err()); err != nil {
 			return err
 		}
 	}

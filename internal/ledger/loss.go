@@ -1,8 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +125,13 @@ func (l *Ledger) vouch(ctx context.Context, session string) ([]Loss, error) {
 	return out, nil
 }
 
+// inOrder returns a map's objects, sorted, so that what is told is told alike each time.
+func inOrder[T any](m map[Object]T) []Object {
+	return slices.SortedFunc(maps.Keys(m), func(a, b Object) int {
+		return cmp.Or(strings.Compare(a.Bucket, b.Bucket), strings.Compare(a.Key, b.Key))
+	})
+}
+
 // replayStep bounds one pipeline.
 const replayStep = 500
 
@@ -152,12 +162,14 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 		}
 		return flush()
 	}
-	for o, t := range recent {
+	for _, o := range inOrder(recent) {
+		t := recent[o]
 		if err := tell(replayScript, o, t.store.code(), t.seq, o.Bucket, o.Key); err != nil {
 			return n, err
 		}
 	}
-	for o, c := range copied {
+	for _, o := range inOrder(copied) {
+		c := copied[o]
 		if err := tell(replayCopyScript, o, c.store.code(), o.Bucket, o.Key, strings.Join(c.etags, " ")); err != nil {
 			return n, err
 		}
