@@ -39,6 +39,7 @@ type plan struct {
 	lateAnswers            float64       // share of clients' final requests whose answer takes some seconds
 	lateCopyAnswers        float64       // that of copies'
 	neverWrites            float64       // share of clients' final requests that never land, and nobody is told
+	slowFinals             float64       // share of copies' final requests that take some seconds to get there
 	slowWrites             float64       // share of clients' writes that take some seconds to get there
 	slowReads              float64       // share of clients' reads that take some seconds to get to the store
 	slowReadsOfCopies      time.Duration // how long those of workers may take
@@ -138,7 +139,7 @@ func newPlan(seed uint64, at aim) *plan {
 		}
 		p.clients = append(p.clients, ops)
 	}
-	if p.buckets = at == bucketMoves || chance(r, .25) && at != losses && at != lostDirty && at != briefLosses; p.buckets {
+	if p.buckets = at == bucketMoves || chance(r, .25) && !at.loses(); p.buckets {
 		for c := range 3 {
 			p.clients = append(p.clients, spareOps(r, drawOps(r, clients+c, length, 1, false, p.switches)))
 		}

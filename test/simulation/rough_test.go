@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,12 +32,19 @@ const (
 	lostDirty                // Redis loses what is not copied yet, and what was written since with whoever wrote it
 	turnedBack               // the switch is turned back while writes from before it are on their way
 	briefLosses              // Redis loses moments, again and again
+	lostLocks                // Redis loses everything while copies hold locks and are on their way
+	missed                   // it does, and a proxy dies with it: the others tell of older writes
 	anything                 // whatever the seed says
 )
 
+// loses says whether Redis loses data.
+func (a aim) loses() bool {
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed}, a)
+}
+
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", ""}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", ""}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -137,6 +145,17 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 				p.switches = append(p.switches, switchAt{at: p.switches[1].at + between(r, 5*time.Second, 12*time.Second), flip: true})
 			}
 		}
+	case lostLocks, missed:
+		p.audit, p.noDeletes, p.brief, p.switches = true, true, true, p.switches[:min(1, len(p.switches))]
+		p.drawLoss(r, "Switched#1", between(r, 0, 5*time.Second))
+		f := &p.faults[len(p.faults)-1]
+		f.kind, f.span, f.gap = "flush", 0, 0
+		if at == lostLocks {
+			p.slowFinals = .8
+			break
+		}
+		p.slowReadsOfCopies = 6 * time.Second
+		p.faults = append(p.faults, fault{id: "dies", on: f.on, at: f.at + between(r, 0, 200*time.Millisecond), span: time.Second, kind: "crashProxy", who: r.IntN(3)})
 	case briefLosses:
 		p.audit = true
 		for range 2 + r.IntN(4) {
@@ -186,6 +205,9 @@ func (p *plan) aimed(by *process, to peer, label string, final bool, f *fate, r 
 		return "late"
 	case final && by.is("proxy") && chance(r, p.neverWrites):
 		f.never, f.lost = true, f.before+f.after
+		return "late"
+	case final && by.is("worker") && chance(r, p.slowFinals):
+		f.before += between(r, 0, 6*time.Second)
 		return "late"
 	case final && by.is("proxy") && strings.Contains(label, " PUT ") && chance(r, p.slowWrites):
 		f.before += between(r, 0, 6*time.Second)

@@ -201,8 +201,8 @@ var lossTeeth = []*tooth{
 		}
 		return answer
 	}},
-	{rule: "who died, and could have told more, is missed", edits: []edit{{"if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end", ""}}},
-	{rule: "the conditional fence of a lock that was lost", store: unconditional},
+	{rule: "who died, and could have told more, is missed", at: []aim{missed, losses}, edits: []edit{{"if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end", ""}}},
+	{rule: "the conditional fence of a lock that was lost", at: []aim{lostLocks}, store: unconditional},
 	{rule: "a loss that only heartbeats show", at: []aim{briefLosses, losses}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && name == "heartbeat" && len(list) > 10 {
 			list[10] = ""
@@ -210,7 +210,7 @@ var lossTeeth = []*tooth{
 		return answer
 	}},
 	{rule: "each call looks for what its session was told", at: []aim{briefLosses, losses}, edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
-	{rule: "records from before a loss do not count", edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
+	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
 	{rule: "what a client wrote since a loss counts", edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
