@@ -24,8 +24,9 @@ func (q *request) createUpload() error {
 	}
 	defer c.finally()
 	resp, err := q.send(ctx, c.store, call{in: q.in, body: q.body, write: true})
-	// No object has changed, however it went.
-	c.abort()
+	// No object has changed, however it went. But while the write is open, no worker
+	// takes the upload for a leftover of its kind.
+	defer c.abort()
 	if err != nil {
 		return err
 	}

@@ -276,7 +276,7 @@ func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
 			return nil, err
 		}
 		_ = resp.Body.Close()
-		return answer(r, http.StatusForbidden, "AccessDenied"), nil // nobody sends it again at once
+		return answer(r, http.StatusForbidden, "AccessDenied"), nil
 	})
 	l.start(nil)
 	l.change(b, "k", func(*s3.Client) error { l.upload(ledger.Source, b, "k", 5<<20, 1); return nil })
@@ -284,4 +284,61 @@ func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
 	if got := l.openUploads(ledger.Target, b); len(got) > 0 {
 		t.Errorf("open on the target: %q", got)
 	}
+}
+
+// During a switch clients create uploads on the same store. One of which nothing is
+// known is a leftover if it is nobody's who has not ended.
+func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(l *lab, o ledger.Object)
+		left bool
+	}{
+		"a leftover":                     {func(*lab, ledger.Object) {}, false},
+		"a client's, not placed yet":     {func(l *lab, o ledger.Object) { l.begin(o, ledger.Target) }, true},
+		"Redis lost where uploads live":  {func(l *lab, _ ledger.Object) { l.must(l.led.MarkLost(l.t.Context(), time.Now())) }, true},
+		"no copy has created one":        {func(l *lab, o ledger.Object) { l.must(l.led.CreatedUpload(l.t.Context(), o)) }, true},
+		"that is where they live anyway": {func(l *lab, _ ledger.Object) { l.switched(ledger.Target) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			o := ledger.Object{Bucket: "photos", Key: "k"}
+			l.bucket(ledger.Target, o.Bucket)
+			w, _ := l.start(nil)
+			l.switched(ledger.Source)
+			l.must(l.led.CreatingUpload(t.Context(), o, time.Now()))
+			_, err := l.stores[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
+			l.must(err)
+			c.do(l, o)
+			to := w.stores[ledger.Target]
+			k := &copying{Worker: w, c: ledger.Claim{Object: o, From: ledger.Source, To: ledger.Target}, to: to, dst: to.bucket(o.Bucket), key: o.Key}
+			k.dropLeftovers(t.Context())
+			if left := len(l.openUploads(ledger.Target, o.Bucket)) > 0; left != c.left {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+func (l *lab) must(err error) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// begin has a client's write be under way on a store.
+func (l *lab) begin(o ledger.Object, on ledger.Store) {
+	l.t.Helper()
+	_, err := l.led.Begin(l.t.Context(), l.client(), o, ledger.BeginOptions{Store: &on})
+	l.must(err)
+}
+
+// switched has the target take the clients' writes, while uploads from before live on
+// a store.
+func (l *lab) switched(uploads ledger.Store) {
+	l.t.Helper()
+	l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Uploads: uploads, Run: true})
+	l.obeyed()
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Uploads: uploads, Run: true})
+	l.obeyed()
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // dropLeftovers aborts the uploads that copies of this object left on the follower
@@ -25,21 +24,28 @@ func (k *copying) dropLeftovers(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	// Only copies write the follower then. A store's clock is within what signatures allow.
-	unknown := func(u types.MultipartUpload) bool {
-		return interrupted && k.gate.isOpen(k.c.From) && aws.ToTime(u.Initiated).After(began.Add(-15*time.Minute))
+	// In Steady only copies write the follower.
+	alone := interrupted && k.gate.enter(k.c.From)
+	if alone {
+		defer k.gate.leave()
 	}
 	if interrupted {
 		defer func() { _ = k.led.CreatedUpload(ctx, k.c.Object) }()
 	}
+	// Clients' uploads are placed before what created them has ended.
+	busy, err := k.led.Open(ctx, k.c.Object, k.c.To)
+	if err != nil {
+		return
+	}
 	for _, u := range out.Uploads {
-		if aws.ToString(u.Key) != k.key {
+		// A store's clock is within what signatures allow.
+		if aws.ToString(u.Key) != k.key || interrupted && aws.ToTime(u.Initiated).Before(began.Add(-15*time.Minute)) {
 			continue
 		}
-		// A copy's upload was placed on the other store. One of which nothing was said
-		// may be a client's whose proxy is just about to.
-		at, known, err := k.led.RememberedUpload(ctx, k.c.Object, aws.ToString(u.UploadId))
-		if err != nil || known && at != k.c.From || !known && !unknown(u) {
+		// A copy's upload was placed on the other store. One of which nothing was said is a
+		// client's where such uploads live, or its proxy is just about to place it.
+		at, sure, known, err := k.led.RememberedUpload(ctx, k.c.Object, aws.ToString(u.UploadId))
+		if err != nil || at != k.c.From || !known && !alone && (!interrupted || busy || !sure) {
 			continue
 		}
 		if _, err := k.to.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &k.dst, Key: &k.key, UploadId: u.UploadId}); err == nil {

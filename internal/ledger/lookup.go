@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Location says where a read must go.
@@ -168,10 +166,15 @@ func (l *Ledger) UploadSure(ctx context.Context, o Object, uploadID string) (s S
 	return s, sure, err
 }
 
-// RememberedUpload is Upload; known is false when nobody has said where it lives.
-func (l *Ledger) RememberedUpload(ctx context.Context, o Object, uploadID string) (s Store, known bool, err error) {
-	s, _, known, err = l.upload(ctx, o, uploadID)
-	return s, known, err
+// RememberedUpload is UploadSure; known is false when nobody has said where it lives.
+func (l *Ledger) RememberedUpload(ctx context.Context, o Object, uploadID string) (s Store, sure, known bool, err error) {
+	return l.upload(ctx, o, uploadID)
+}
+
+// Open says whether a client's request is under way on a store that may change an object.
+func (l *Ledger) Open(ctx context.Context, o Object, s Store) (bool, error) {
+	n, err := l.rdb.HGet(ctx, l.prefix(o)+"o:"+objectField(o), "i"+s.code()).Int64()
+	return n > 0, wrap("open writes", err)
 }
 
 func (l *Ledger) upload(ctx context.Context, o Object, uploadID string) (s Store, sure, known bool, err error) {
@@ -196,9 +199,6 @@ func (l *Ledger) CreatingUpload(ctx context.Context, o Object, at time.Time) err
 // a multipart upload, and whether there is one.
 func (l *Ledger) UnknownUpload(ctx context.Context, o Object) (time.Time, bool, error) {
 	ms, err := l.rdb.HGet(ctx, l.prefix(o)+"uc", objectField(o)).Int64()
-	if errors.Is(err, redis.Nil) {
-		return time.Time{}, false, nil
-	}
 	return time.UnixMilli(ms), err == nil, wrap("unknown upload", err)
 }
 
