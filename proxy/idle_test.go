@@ -198,6 +198,43 @@ func TestTimeCountsFromTheLastByte(t *testing.T) {
 	}
 }
 
+// A client's reading is seen when all of a piece has gone out: in that measure it
+// may be slow as well.
+func TestClientThatReadsSlowlyIsServed(t *testing.T) {
+	const idle, piece, pieces = 2 * time.Minute, 64 << 10, 4
+	for name, tt := range map[string]struct {
+		pause time.Duration // before each piece
+		want  error
+	}{"steadily": {idle - time.Millisecond, nil}, "not at all": {pieces * idle, io.ErrUnexpectedEOF}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				r := newTimed(t, dir, idle, idle)
+				defer r.end()
+				r.store = func(req *http.Request) (*http.Response, error) {
+					out := answer(req, 200, strings.Repeat("x", pieces*piece))
+					out.Header.Set("Content-Length", fmt.Sprint(pieces*piece))
+					return out, nil
+				}
+				r.request(http.MethodGet, 0)
+				resp, err := http.ReadResponse(r.answer, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range pieces {
+					time.Sleep(tt.pause)
+					if _, err = io.CopyN(io.Discard, resp.Body, piece); err != nil {
+						break
+					}
+				}
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%v, want %v", err, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // A byte that moves when the time is just up, and before anybody acts on that, counts.
 func TestWatchdogThatIsSetInTimeDoesNotFire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
