@@ -234,6 +234,33 @@ func TestMainJudgesAnonymousListings(t *testing.T) {
 	}
 }
 
+// An object is judged by the store that holds its newest version, as docs/s3.md says.
+func TestAnonymousReadIsJudgedWhereTheObjectIs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		open     ledger.Store // which store's policy lets anybody read
+		old, new int
+	}{"the old store's policy": {ledger.Source, 200, 403}, "main's policy": {ledger.Target, 403, 200}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})
+			r.put(r.client, "old", "v")
+			r.settled()
+			policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::` + r.bucket + `/*"}]}`
+			_, err := r.direct[tt.open].S3.PutBucketPolicy(t.Context(), &awss3.PutBucketPolicyInput{Bucket: &r.bucket, Policy: &policy})
+			r.must(err)
+			r.route(ledger.Source, ledger.Preparing)
+			r.route(ledger.Target, ledger.Switched)
+			r.put(r.client, "new", "v")
+			for key, want := range map[string]int{"old": tt.old, "new": tt.new} {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/"+r.bucket+"/"+key, http.NoBody)
+				r.must(err)
+				if resp := r.do(req); resp.StatusCode != want {
+					t.Errorf("%s: %d %s", key, resp.StatusCode, resp.text)
+				}
+			}
+		})
+	}
+}
+
 // What is no list of objects is for the store to refuse, also without a signature.
 func TestAnonymousDeleteOfNothing(t *testing.T) {
 	r := newRig(t, rigOptions{config: func(c *Config) { c.Anonymous = true }})

@@ -104,17 +104,19 @@ func (r *replay) again() (io.ReadCloser, error) {
 type watchdog struct {
 	mu      sync.Mutex
 	timer   *time.Timer
+	until   time.Time
 	stopped bool
 }
 
 func newWatchdog(d time.Duration, fire func()) *watchdog {
-	w := &watchdog{}
+	w := &watchdog{until: time.Now().Add(d)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(d, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if !w.stopped {
+		// Set when the timer had just fired, it runs once more.
+		if !w.stopped && !time.Now().Before(w.until) {
 			w.stopped = true
 			fire()
 		}
@@ -126,8 +128,13 @@ func (w *watchdog) set(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.stopped {
-		w.timer.Reset(d)
+		w.extend(d)
 	}
+}
+
+func (w *watchdog) extend(d time.Duration) {
+	w.until = time.Now().Add(d)
+	w.timer.Reset(d)
 }
 
 func (w *watchdog) stop() {

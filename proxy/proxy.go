@@ -80,7 +80,8 @@ type Config struct {
 	LedgerWait time.Duration
 	// StartGrace is how long requests wait for the first route; default 5 s.
 	StartGrace time.Duration
-	// IdleTimeout bounds the time in which neither side moves a byte of a body; default 2 min.
+	// IdleTimeout bounds the time in which no byte of a body arrives, or a piece of
+	// one (64 KiB) can't be handed on; default 2 min.
 	IdleTimeout time.Duration
 	// ResponseTimeout bounds the time from the body's end to the response's
 	// header; default 5 min.

@@ -463,37 +463,6 @@ func TestUnknownWritesAreRecorded(t *testing.T) {
 	}
 }
 
-// Time counts from the last byte, in both directions.
-func TestSlowButSteadyClientIsServed(t *testing.T) {
-	const idle, steps = 400 * time.Millisecond, 10
-	r := newRig(t, rigOptions{config: func(c *Config) { c.IdleTimeout, c.ResponseTimeout = idle, idle }})
-	conn := r.dial(r.signed(http.MethodPut, "/"+r.bucket+"/k", ""), steps, "", "")
-	for range steps {
-		time.Sleep(idle / 4)
-		_, err := io.WriteString(conn, "x")
-		r.must(err)
-	}
-	if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") {
-		t.Errorf("written: %q %v", got, err)
-	}
-	r.hooks[0].set(func(req *http.Request, _ next) (*http.Response, error) {
-		body, slow := io.Pipe()
-		go func() {
-			for range steps {
-				time.Sleep(idle / 4)
-				_, _ = io.WriteString(slow, "x")
-			}
-			_ = slow.Close()
-		}()
-		out := answer(req, 200, "")
-		out.Body, out.ContentLength = body, steps
-		return out, nil
-	})
-	if got := r.get(r.client, "k"); got != strings.Repeat("x", steps) {
-		t.Errorf("read: %q", got)
-	}
-}
-
 // A multipart upload can be begun and completed by whoever was given the URLs.
 func TestPresignedPost(t *testing.T) {
 	r := newRig(t, rigOptions{})

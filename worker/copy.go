@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -205,6 +208,8 @@ func (k *copying) once(ctx context.Context) (result, error) {
 		return k.remove(ctx)
 	case isCode(err, "NoSuchBucket"):
 		return k.bucketGone(ctx)
+	case needsClientsKey(err):
+		return result{}, k.from.wrap("read without the key of a client's own that it is encrypted with (SSE-C)", err)
 	case err != nil:
 		return result{}, k.from.wrap("read", err)
 	}
@@ -232,6 +237,14 @@ func (k *copying) once(ctx context.Context) (result, error) {
 		return result{}, errAgain
 	}
 	return result{outcome: copied, bytes: p.size}, err
+}
+
+// needsClientsKey says that an object is encrypted with a key that only clients
+// have. Stores have no code of their own for that, but one way to put it.
+func needsClientsKey(err error) bool {
+	var api smithy.APIError
+	_, status := s3.ErrorCode(err)
+	return status == http.StatusBadRequest && errors.As(err, &api) && strings.Contains(api.ErrorMessage(), "Server Side Encryption")
 }
 
 func (k *copying) putBuffered(ctx context.Context, p properties, r io.Reader) error {

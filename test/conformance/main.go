@@ -67,7 +67,10 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	suites := chosen(allSuites(o.root), o.suites, func(s suite) string { return s.name })
 	phases := chosen(allPhases(o.short), o.phases, func(p phase) string { return p.name })
-	rep := &report{began: time.Now(), except: except}
+	rep := &report{began: time.Now(), except: except, with: map[string]string{}}
+	if rep.build, err = build(); err != nil {
+		return err
+	}
 	if o.kept != "" {
 		if rep.kept, err = readKept(o.kept); err != nil {
 			return err

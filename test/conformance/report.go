@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,20 +15,36 @@ type row struct {
 	Direct                  bool
 	Passed, Failed, Skipped int
 	Again                   int // cases that passed when tried again
+	// What it was run with: the build of Crossfade, and the suite's and the stores' versions.
+	Build string
+	With  []string
 	// Against the direct run: cases that do not pass here and do there.
 	Exceptions, Regressions []string
 }
 
 type report struct {
 	began  time.Time
+	build  string
 	except exceptions
 	rows   []row // of this run
 	kept   *kept // and of those before it, if asked for
 	left   []string
+	with   map[string]string // versions, by suite or kind of store
 }
 
-// add notes a run; direct are the results to compare it with, nil for a direct run.
-func (p *report) add(r row, res, direct results, took time.Duration) error {
+// add notes a run on some kinds of stores; direct are the results to compare it with, nil for a direct run.
+func (p *report) add(ctx context.Context, r row, kinds []string, res, direct results, took time.Duration) error {
+	if r.Build = p.build; direct == nil {
+		r.Build = "" // none has a part in it
+	}
+	for _, name := range append(kinds, r.Suite) {
+		if p.with[name] == "" {
+			p.with[name] = versionOf(ctx, name)
+		}
+		if v := p.with[name]; !slices.Contains(r.With, v) {
+			r.With = append(r.With, v)
+		}
+	}
 	r.Direct, r.Passed, r.Failed, r.Skipped = direct == nil, res.count(pass), res.count(fail), res.count(skip)
 	r.Regressions = p.except.regressions(r.Setup, r.Suite, direct, res)
 	for name, d := range direct {
@@ -90,7 +107,8 @@ func (p *report) markdown() string {
 		"*Exceptions* are those of them that cannot hold by nature; their reasons are below. A case that\n" +
 		"passed when it was run again by itself counts as passed, and in *again*. versitygw's suite panics\n" +
 		"on Ceph RGW: there its cases are run one by one, and through the proxy those that pass directly.\n" +
-		"What has no row was not run: the table is made in parts (`-keep-rows`).\n\n" +
+		"The table may be made in parts (`-keep-rows`).\n\n" +
+		p.made() +
 		"| stores | suite | phase | passed | failed | skipped | again | exceptions | not as directly |\n| --- | --- | --- | --: | --: | --: | --: | --: | --: |\n")
 	used, byCase := map[exception]bool{}, map[string][]string{}
 	for _, r := range p.all() {
@@ -112,6 +130,7 @@ func (p *report) markdown() string {
 	for _, l := range p.left {
 		fmt.Fprintf(&b, "\nLeft out: %s.\n", l)
 	}
+	b.WriteString(p.absent())
 	if len(byCase) > 0 {
 		b.WriteString("\n## Not as directly\n\n")
 		for _, k := range sortedKeys(byCase) {
@@ -125,6 +144,50 @@ func (p *report) markdown() string {
 		}
 	}
 	return b.String()
+}
+
+// made says what the rows were made with.
+func (p *report) made() string {
+	builds, with := map[string]bool{}, map[string]bool{}
+	for _, r := range p.all() {
+		if r.Build != "" || !r.Direct {
+			builds[r.Build] = true
+		}
+		for _, v := range r.With {
+			with[v] = true
+		}
+	}
+	of := "one build"
+	if len(builds) > 1 {
+		of = fmt.Sprintf("%d builds", len(builds))
+	}
+	return "All rows are of " + of + " of Crossfade. Run with " + strings.Join(sortedKeys(with), ", ") + ".\n\n"
+}
+
+// absent names the phases of suites that have no row.
+func (p *report) absent() string {
+	have := map[string]bool{}
+	for _, r := range p.all() {
+		have[r.Setup+" "+r.Suite+" "+r.Phase] = true
+	}
+	var lines []string
+	for _, set := range allSetups(false) {
+		for _, suite := range set.suites {
+			var phases []string
+			for _, ph := range allPhases(false) {
+				if !have[set.name+" "+suite+" "+ph.name] {
+					phases = append(phases, ph.name)
+				}
+			}
+			if len(phases) > 0 {
+				lines = append(lines, fmt.Sprintf("- %s, %s: %s\n", set.name, suite, strings.Join(phases, ", ")))
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return "\nEvery suite was run on its stores in every phase.\n"
+	}
+	return "\n## Not run\n\n" + strings.Join(lines, "")
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -45,7 +45,7 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 			return fmt.Errorf("directly on %s: %w", kind, err)
 		}
 		direct[kind] = res
-		if err := r.report.add(row{Suite: s.name, Setup: r.setup.name, Phase: "directly on " + kind}, res, nil, time.Since(began)); err != nil {
+		if err := r.report.add(ctx, row{Suite: s.name, Setup: r.setup.name, Phase: "directly on " + kind}, []string{kind}, res, nil, time.Since(began)); err != nil {
 			return err
 		}
 	}
@@ -56,7 +56,7 @@ func (r *runner) suite(ctx context.Context, s suite) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		if err := r.report.add(row{Suite: s.name, Setup: r.setup.name, Phase: p.name, Again: second}, res, direct[kind], time.Since(began)); err != nil {
+		if err := r.report.add(ctx, row{Suite: s.name, Setup: r.setup.name, Phase: p.name, Again: second}, []string{r.setup.source, r.setup.target}, res, direct[kind], time.Since(began)); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,7 @@ func allSetups(short bool) []setup {
 	}
 	return []setup{
 		{name: "versitygw", source: kindVersityGW, target: kindVersityGW, suites: append([]string{versitygwSuite, minioGoSuite}, some...)},
-		{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: []string{versitygwVersionsSuite, minioGoSuite, "boto3", sdkGoSuite}},
+		{name: "versitygw-versions", source: kindVersions, target: kindVersions, suites: append([]string{versitygwVersionsSuite, minioGoSuite}, some...)},
 		{name: "rgw", source: kindRGW, target: kindVersions, suites: append([]string{versitygwVersionsSuite, minioGoSuite}, some...)},
 	}
 }

@@ -104,7 +104,13 @@ func (s suite) run(ctx context.Context, dir string, e lab.Endpoint, cases []stri
 	if bin, err := lab.FindBinary("versitygw"); err == nil {
 		_ = os.Symlink(bin, filepath.Join(dir, "versitygw"))
 	}
-	env := []string{"HOME=" + dir, "AWS_ACCESS_KEY_ID=" + e.AccessKey, "AWS_SECRET_ACCESS_KEY=" + e.SecretKey,
+	// some leave hundreds of MB behind
+	tmp := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	env := []string{"HOME=" + dir, "TMPDIR=" + tmp, "AWS_ACCESS_KEY_ID=" + e.AccessKey, "AWS_SECRET_ACCESS_KEY=" + e.SecretKey,
 		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "AWS_PAGER=", "S3_ENDPOINT=" + e.URL}
 	if s.env != nil {
 		env = append(env, s.env(e)...)

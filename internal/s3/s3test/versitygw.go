@@ -66,7 +66,8 @@ func Binary(name string) (string, error) {
 }
 
 // Start runs a versitygw and returns once it answers. stop ends it and waits;
-// it may be called more than once. When ctx ends, the server ends too.
+// it may be called more than once. When ctx ends, the server ends too; on Linux also
+// when this process is killed.
 func Start(ctx context.Context, o Options) (endpoint s3.Endpoint, stop func(), err error) {
 	binary, err := Binary("versitygw")
 	if err != nil {
@@ -135,6 +136,7 @@ func start(ctx context.Context, binary string, o Options) (s3.Endpoint, func(), 
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+o.AccessKeyID, "ROOT_SECRET_ACCESS_KEY="+o.SecretAccessKey)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Dir = o.Dir
+	endsWithUs(cmd)
 	if err := cmd.Start(); err != nil {
 		cancel()
 		return s3.Endpoint{}, nil, fmt.Errorf("start versitygw: %w", err)

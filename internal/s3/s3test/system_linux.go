@@ -1,6 +1,9 @@
 package s3test
 
-import "syscall"
+import (
+	"os/exec"
+	"syscall"
+)
 
 // hasXattrs reports whether versitygw can keep metadata with the files.
 func hasXattrs(dir string) bool {
@@ -10,3 +13,7 @@ func hasXattrs(dir string) bool {
 	}
 	return syscall.Removexattr(dir, name) == nil
 }
+
+// endsWithUs has the kernel end a server when its parent is killed, as fuzz
+// workers and tests that take too long are.
+func endsWithUs(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
