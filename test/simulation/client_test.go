@@ -136,9 +136,9 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 	w.write(p, "%s heard %d %q", o.id, rep.Code, brief(rep.body()))
 	if rep.Code >= 500 {
 		w.result.failed++
-		if strings.Contains(rep.body(), "overtaken by another") {
+		if strings.Contains(rep.body(), "overtaken by another") && !w.plan.inOrder() {
 			w.result.faults["overtaken"]++ // as the protocol has it, see docs/sim.md
-		} else if time.Now().After(w.faultTill) {
+		} else if time.Now().After(w.faultTill) || strings.Contains(rep.body(), "overtaken by another") {
 			w.problem("a request failed without a cause: %s %s %s answered %d %s", o.id, rq.method, rq.key, rep.Code, rep.body())
 		}
 		return rep, false

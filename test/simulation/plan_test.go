@@ -47,6 +47,12 @@ type plan struct {
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
 }
 
+// inOrder says that no write can begin on the old store: there are no uploads, and no
+// change of mind. Then none is overtaken either, but by itself being settled as dead.
+func (p *plan) inOrder() bool {
+	return p.noDeletes && len(p.switches) <= 1 && !slices.ContainsFunc(p.faults, func(f fault) bool { return strings.HasPrefix(f.kind, "stop") })
+}
+
 // op is what one client does next.
 type op struct {
 	id     string

@@ -215,7 +215,7 @@ var lossTeeth = []*tooth{
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
 	{rule: "what a client wrote since a loss counts", edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
 	{rule: "main counts from when it last changed", edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
-	{rule: "a commit whose intent was lost counts", edits: []edit{{"if LOSS ~= '' and not gone then", "if false then"}}},
+	{rule: "a commit whose intent was lost counts", at: []aim{lostDirty, missed}, edits: []edit{{"if LOSS ~= '' and not gone then", "if false then"}}},
 }
 
 func init() {
