@@ -21,10 +21,10 @@ type Engine struct {
 	Now         func() time.Time
 
 	rates rates
-	// proxies are those that lived lately, by process, as seen since a time;
-	// zero: since the migration began.
-	proxies map[string]lately
-	since   time.Time
+	// processes are those that lived lately, by their first session, as seen since a
+	// time; zero: since the migration began.
+	processes map[string]lately
+	since     time.Time
 	// unlisted is why the source's buckets could not be listed, as was told last.
 	unlisted string
 	quiet    struct {

@@ -46,7 +46,7 @@ func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
 		missing, ended := owing(*f, x, done)
 		ended = append(ended, e.unknown(*f, x)...)
 		// Until then those that live may seem silent: Redis was away, or forgot.
-		early := f.stats.Now.Sub(x.At) < gather
+		early := f.stats.Now.Sub(x.At) < gather && !e.complete(*f, x, done)
 		wait := len(missing) > 0 || early
 		switch {
 		case x.State == ledger.Suspected && len(ended) > 0 && !early:
@@ -132,7 +132,7 @@ func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []strin
 	for _, s := range f.sessions {
 		switch {
 		case done[s.ID] || s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > gone):
-		case s.Role == ledger.RoleProxy && (s.Fenced || s.Silent > gone || latest[s.Instance].ID != s.ID):
+		case s.Role == ledger.RoleProxy && (s.Fenced || s.Silent > gone || latest[s.Instance].ID != s.ID || f.in.Instances != nil && !f.in.Instances[s.Instance]):
 			ended = append(ended, "proxy "+s.Instance)
 		case latest[s.Instance].ID == s.ID:
 			missing = append(missing, string(s.Role)+" "+s.Instance)
@@ -147,27 +147,43 @@ func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []strin
 	return missing, ended
 }
 
-// lately is a proxy's process that lived a while ago.
+// lately is a process that lived a while ago.
 type lately struct {
+	role     ledger.Role
 	instance string
 	seen     time.Time // by the engine's clock
 }
 
-// remember notes which proxies live: a loss can make the ledger forget that.
+// remember notes who lives: a loss can make the ledger forget that.
 func (e *Engine) remember(f facts) {
 	now := e.Now()
-	if e.proxies == nil {
-		e.proxies = map[string]lately{}
+	if e.processes == nil {
+		e.processes = map[string]lately{}
 		if f.in.State.Route.Epoch > 0 { // else it has watched from the beginning
 			e.since = now
 		}
 	}
 	for _, s := range f.sessions {
-		if s.Role == ledger.RoleProxy && !s.Fenced && s.Silent <= gone {
-			e.proxies[s.Process] = lately{s.Instance, now.Add(-max(0, s.Silent))}
+		if !s.Fenced && s.Silent <= gone {
+			e.processes[s.Process] = lately{s.Role, s.Instance, now.Add(-max(0, s.Silent))}
 		}
 	}
-	maps.DeleteFunc(e.proxies, func(_ string, p lately) bool { return now.Sub(p.seen) > remembered+forgotten })
+	maps.DeleteFunc(e.processes, func(_ string, p lately) bool { return now.Sub(p.seen) > remembered+forgotten })
+}
+
+// complete says that everybody has said what they know who was there just before a loss.
+func (e *Engine) complete(f facts, x ledger.Loss, done map[string]bool) bool {
+	said := map[string]bool{}
+	for _, s := range f.sessions {
+		said[s.Process] = said[s.Process] || done[s.ID]
+	}
+	before := e.Now().Add(-f.stats.Now.Sub(x.At) - briefly)
+	for process, p := range e.processes {
+		if !said[process] && p.seen.After(before) {
+			return false
+		}
+	}
+	return e.since.Before(before)
 }
 
 // unknown returns the proxies that ended before a loss and may have known what was
@@ -186,8 +202,8 @@ func (e *Engine) unknown(f facts, x ledger.Loss) (ended []string) {
 			ended = append(ended, "whoever was proxy "+s.Instance+" before it")
 		}
 	}
-	for process, p := range e.proxies {
-		if !known[process] && e.Now().Sub(p.seen) < ago {
+	for process, p := range e.processes {
+		if p.role == ledger.RoleProxy && !known[process] && e.Now().Sub(p.seen) < ago {
 			ended = append(ended, "proxy "+p.instance)
 		}
 	}

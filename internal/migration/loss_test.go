@@ -210,10 +210,13 @@ func TestRestartOfRedisThatLosesNothingLeavesNothingBehind(t *testing.T) {
 	w.to("SwitchStarted")
 	w.commit(w.write("k"))
 	w.snapshot()()
-	w.beat()
+	if loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "k"}); err != nil || loc.Loss != ledger.Suspected {
+		t.Fatalf("%+v %v", loc, err)
+	}
 	w.step()
 	w.is(CondLedgerHealthy, false, "Checking")
-	w.settle()
+	w.beat()
+	w.step() // all have looked who were there: reads wait no longer
 	w.is(CondLedgerHealthy, true, "Healthy")
 	loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "k"})
 	if err != nil || loc.Store != ledger.Target || loc.Loss != ledger.Healthy {
