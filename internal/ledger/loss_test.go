@@ -421,3 +421,19 @@ func TestWhatIsLostAfterItWasToldIsToldAgain(t *testing.T) {
 		})
 	}
 }
+
+// The commit of a write that was visible before a loss comes after it: it is older than
+// what another client has begun on the other store since.
+func TestLateCommitOfAnOlderWriteDoesNotWinAfterALoss(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	first := f.begin(object, BeginOptions{})
+	f.route(switched)
+	f.ok(f.Suspect(f.ctx))
+	second := f.begin(object, BeginOptions{Removes: true})
+	f.ok(f.Commit(f.ctx, first))
+	f.ok(f.Commit(f.ctx, second))
+	if got := f.newest(object); got != Target {
+		t.Errorf("newest on the %s", got)
+	}
+}

@@ -191,6 +191,35 @@ func TestDeleteThatTheLedgerStillKnowsOfIsNotUndoneByALoss(t *testing.T) {
 	}
 }
 
+// A delete is answered before its commit where main had the newest version. If its
+// proxy dies then, and Redis is restarted, nothing was lost: the delete is not either.
+func TestDeleteWhoseCommitNeverCameIsNotUndoneByALoss(t *testing.T) {
+	for _, buried := range []bool{false, true} {
+		f := newFixture(t, 1)
+		f.route(switched)
+		if in := f.begin(object, BeginOptions{Removes: true}); !in.Newest {
+			t.Fatal("its client would not have been answered")
+		}
+		f.ok(f.Suspect(f.ctx))
+		all, err := f.Losses(f.ctx)
+		f.ok(err)
+		f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, false))
+		all[0].State = Replaying
+		f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+		if buried {
+			if done, err := f.Bury(f.ctx, "p1", 0); !done || err != nil {
+				t.Fatal(done, err)
+			}
+		}
+		loc, err := f.Lookup(f.ctx, object)
+		f.ok(err)
+		old := [2]Seen{Source: {Found: true, ETag: "x", Age: time.Minute}}
+		if got, _ := loc.Newest(loc.Since, old); got != Target || loc.Loss != Lost {
+			t.Errorf("buried: %v: newest on %s: %+v", buried, got, loc)
+		}
+	}
+}
+
 func TestWhereUploadsLiveIsNotKnownAfterAHealedLossUntilTheSwitchEnds(t *testing.T) {
 	f := newFixture(t, 1)
 	f.route(switched)

@@ -36,7 +36,7 @@ const (
 // main changed. The ledger's word that main has it (Hint) holds, unless the switch was
 // turned back, for whoever did not tell what they did wrote main as well. But for uploads only main has taken writes since then, so what was
 // written there since is the newest, unless a copy put it there (Copied), or an upload
-// ended on the old main later (Hint); else it is what the old main holds, which took
+// ended on the old main (Hint) and that is not clearly older; else it is what the old main holds, which took
 // them all before. Where main has nothing, its clients have deleted it since, unless the
 // old main's is so young that it may not have been copied: an acknowledged write
 // that is lost is worse than a delete that is; or the ledger still knows of it (Hint).
@@ -50,7 +50,7 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main, true
 	case main.Found && old.Found && slices.Contains(l.Copied, bare(main.ETag)):
 		return r.Main.Other(), true
-	case main.Found && old.Found && l.Hint && old.Age+ageSlack < main.Age:
+	case main.Found && old.Found && l.Hint && l.Store != r.Main && main.Age+ageSlack >= old.Age:
 		return r.Main.Other(), true
 	case main.Found && main.Age <= since+ageSlack:
 		return r.Main, true

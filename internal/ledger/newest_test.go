@@ -94,7 +94,7 @@ func TestUploadThatEndedLaterOnTheOldMainIsTheNewestAfterALoss(t *testing.T) {
 	for _, c := range []struct {
 		main, old time.Duration
 		want      Store
-	}{{20 * time.Second, 10 * time.Second, Source}, {10 * time.Second, 20 * time.Second, Target}, {10 * time.Second, 9 * time.Second, Target}} {
+	}{{20 * time.Second, 10 * time.Second, Source}, {10 * time.Second, 20 * time.Second, Target}, {10 * time.Second, 9 * time.Second, Source}, {10 * time.Second, 12 * time.Second, Source}} {
 		seen := [2]Seen{Source: {Found: true, ETag: "s", Age: c.old}, Target: {Found: true, ETag: "t", Age: c.main}}
 		if got, _ := loc.Newest(time.Minute, seen); got != c.want {
 			t.Errorf("newest on %s, want %s", got, c.want)

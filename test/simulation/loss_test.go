@@ -105,7 +105,10 @@ func (w *world) lose(f fault) {
 	if f.kind == "restart" {
 		x.from, kept = time.Now(), w.snapshot()
 	}
-	x.to, w.lostAt = time.Now(), w.clock
+	x.to = time.Now()
+	if f.kind != "restart" {
+		w.lostAt = w.clock
+	}
 	w.restore(kept)
 	if f.forget {
 		w.forgot = map[string]bool{}

@@ -135,7 +135,7 @@ func (w *world) check() {
 }
 
 // dropDeleted leaves out the keys that a client deleted, or uploaded in parts, before
-// the last loss: a delete, or the end of an upload on the old store, that nobody knows
+// something was lost last: a delete, or the end of an upload on the old store, that nobody knows
 // of any more may be undone, see docs/protocol.md.
 func (w *world) dropDeleted() {
 	deleted := map[string]bool{}

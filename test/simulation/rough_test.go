@@ -33,7 +33,7 @@ const (
 	turnedBack               // the switch is turned back while writes from before it are on their way
 	briefLosses              // Redis loses moments, again and again
 	lostLocks                // Redis loses everything while copies hold locks and are on their way
-	missed                   // it does, and a proxy dies with it: the others tell of older writes
+	missed                   // it does, or is restarted, and a proxy dies with it: the others tell of older writes
 	anything                 // whatever the seed says
 )
 
@@ -155,7 +155,12 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 			break
 		}
 		p.slowReadsOfCopies = 6 * time.Second
-		p.faults = append(p.faults, fault{id: "dies", on: f.on, at: f.at + between(r, 0, 200*time.Millisecond), span: time.Second, kind: "crashProxy", who: r.IntN(3)})
+		dies := f.at + between(r, 0, 200*time.Millisecond)
+		if chance(r, .5) { // nothing is lost but what it knew
+			f.kind, f.forget, f.gap = "restart", true, between(r, time.Second, 5*time.Second)
+			p.noDeletes, p.slowReadsOfCopies, p.lateAnswers = false, 0, .5
+		}
+		p.faults = append(p.faults, fault{id: "dies", on: f.on, at: dies, span: time.Second, kind: "crashProxy", who: r.IntN(3)})
 	case briefLosses:
 		p.audit = true
 		for range 2 + r.IntN(4) {

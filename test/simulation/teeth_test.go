@@ -201,6 +201,9 @@ var lossTeeth = []*tooth{
 		}
 		return answer
 	}},
+	{rule: "what is open on main says that main has the newest", at: []aim{missed}, edits: []edit{
+		{"or r.n == MAIN and tonumber(o[6] or 0) > 0) and", ") and"}, {"if r.n == x and x == MAIN then touch(r) end", ""},
+	}},
 	{rule: "who died, and could have told more, is missed", at: []aim{missed, losses}, edits: []edit{{"if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end", ""}}},
 	{rule: "the conditional fence of a lock that was lost", at: []aim{lostLocks}, store: unconditional},
 	{rule: "a loss that only heartbeats show", at: []aim{briefLosses, losses}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {

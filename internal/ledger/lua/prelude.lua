@@ -201,8 +201,8 @@ local function wrote(r, x, b, made)
   else
     touch(r)
     if r.n ~= x and r['i' .. x] > 0 then r['b' .. x] = next_seq() end
-    -- It is later than whatever may be told again of the other store.
-    if LOSS ~= '' and r.n == x then r.w = r[x] end
+    -- It is later than whatever may be told again of the other store; not than what has begun there since.
+    if LOSS ~= '' and r.n == x then r.w = math.max(r.w, BASE) end
   end
   if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end
   r.a, r.f = 0, 0
@@ -238,7 +238,10 @@ local function settle(session, id)
   local r, x, b = closed(session, id)
   if not r then return false end
   if LOSS == 'lost' and not trusted(r) then
-    save(r) -- the stores tell whether it landed
+    -- The stores tell whether it landed, but that main had the newest is known.
+    if r.n == x and x == MAIN then touch(r) end
+    save(r)
+    enqueue(r, NOW)
   elseif r.n == x then
     wrote(r, x, b)
   else
