@@ -46,7 +46,7 @@ var toldOf = map[s3.Operation]told{
 	s3.RenameObject:            {toMain + ", once both objects are in sync", "both objects", "both objects"},
 	s3.AppendObject:            {toMain + ", once the object is in sync", asObject, objectYes},
 	s3.DeleteObject:            {toMain + "; a version: the store that has it", asObject, "the delete"},
-	s3.DeleteObjects:           {toMain, "each object", "the deletes"},
+	s3.DeleteObjects:           {toMain + "; a version: the store that has it", "each object", "the deletes"},
 	s3.CreateMultipartUpload:   {toMain, "the upload, while a switch is under way", "once completed"},
 	s3.CompleteMultipartUpload: {toUpload, asObject, objectYes + ", with the same parts"},
 	s3.UploadPartCopy:          {toUpload + ", once the source is there", "no", "once completed"},

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +66,8 @@ func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.Begin
 }
 
 // deleteObjects deletes many objects: each where its intent says, in one
-// request if that is one store, which it is but for the moment of a switch.
+// request if that is one store, which it is but for the moment of a switch, and
+// for versions that live on the old store.
 func (q *request) deleteObjects() error {
 	ctx := q.r.Context()
 	raw, items, conditional, err := q.deleteList()
@@ -75,39 +77,96 @@ func (q *request) deleteObjects() error {
 	if len(items) == 0 {
 		return q.deleteNothing(raw)
 	}
+	for began := time.Now(); ; {
+		answer, err := q.deleteEach(ctx, raw, items, conditional)
+		switch {
+		case err == nil:
+			return q.respondBytes(answer.resp, answer.body)
+		case !errors.Is(err, errLookAgain):
+			return err
+		case time.Since(began) > q.p.cfg.MaxInFlight:
+			return s3.ErrSlowDown
+		}
+		if err := pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// errLookAgain: traffic has moved since versions were looked for, and nothing is done yet.
+var errLookAgain = errors.New("traffic has moved")
+
+func (q *request) deleteEach(ctx context.Context, raw []byte, items []deleteItem, conditional bool) (answer *deleteAnswer, err error) {
+	opt := ledger.BeginOptions{Removes: true}
+	var looked ledger.Route
+	var here, there []deleteItem
+	var other *ledger.Store
+	if opt.InSync = conditional || slices.ContainsFunc(items, func(it deleteItem) bool { return it.version != "" }); !opt.InSync {
+		here = items
+	} else if here, there, other, looked, err = q.versionsAt(ctx, items); err != nil {
+		return nil, err
+	}
+	if len(here) > 0 {
+		if answer, err = q.deleteItems(ctx, raw, here, len(there) > 0, opt, looked); err != nil || answer.resp.StatusCode != http.StatusOK {
+			return answer, err
+		}
+	}
+	if len(there) > 0 {
+		opt.Store = other
+		a, err := q.deleteItems(ctx, raw, there, len(here) > 0, opt, looked)
+		if err != nil || a.resp.StatusCode != http.StatusOK {
+			return a, err
+		}
+		answer = answer.join(a)
+	}
+	return answer, nil
+}
+
+// deleteItems deletes some of the request's objects. An answer that is no 200 is the last one.
+func (q *request) deleteItems(ctx context.Context, raw []byte, items []deleteItem, some bool, opt ledger.BeginOptions, looked ledger.Route) (*deleteAnswer, error) {
 	keys := make([]string, len(items))
+	look := false
 	for i, it := range items {
 		keys[i] = it.key
-		conditional = conditional || it.version != ""
+		look = look || it.version != "" && opt.Store == nil
 	}
-	changes, err := q.beginEach(ctx, keys, ledger.BeginOptions{InSync: conditional, Removes: true})
+	changes, err := q.beginEach(ctx, keys, opt)
+	if errors.Is(err, ledger.ErrMoved) {
+		opt.Store = nil // main alone is asked now, as before the switch
+		changes, err = q.beginEach(ctx, keys, opt)
+	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() {
 		for _, c := range changes {
 			c.finally()
 		}
 	}()
+	for _, c := range changes {
+		if look && movedSince(looked, c.route) {
+			for _, c := range changes {
+				c.abort()
+			}
+			return nil, errLookAgain
+		}
+	}
 	var answer *deleteAnswer
 	for i, c := range changes {
 		body := raw
-		if len(changes) > 1 {
+		if some || len(changes) > 1 {
 			body = c.share(raw, items)
 		}
-		a, err := q.deleteAt(c, body, len(changes) > 1)
+		a, err := q.deleteAt(c, body, some || len(changes) > 1)
 		if err != nil || a.resp.StatusCode != http.StatusOK {
 			for _, rest := range changes[i+1:] {
 				rest.abort()
 			}
-			if err != nil {
-				return err
-			}
-			return q.respondBytes(a.resp, a.body)
+			return a, err
 		}
 		answer = answer.join(a)
 	}
-	return q.respondBytes(answer.resp, answer.body)
+	return answer, nil
 }
 
 // deleteNothing has the bucket's store say what it thinks of a list without objects.
@@ -156,6 +215,9 @@ func (c *change) share(raw []byte, items []deleteItem) []byte {
 	mine := map[string]bool{}
 	for _, in := range c.intents {
 		mine[in.Object.Key] = true
+	}
+	for _, e := range c.entries {
+		mine[e.change.Object.Key] = true
 	}
 	var out bytes.Buffer
 	out.WriteString("<Delete>")

@@ -31,7 +31,8 @@ func (q *request) read() error {
 	if r.State == ledger.Steady {
 		return q.forwardTo(store, c)
 	}
-	// A version may be known to the other store only.
+	// A version may be known to the other store only. If that can't be asked, nobody
+	// knows that there is no such version.
 	resp, err := q.send(ctx, store, c)
 	if err != nil {
 		return q.sendError(c, err)
@@ -42,10 +43,10 @@ func (q *request) read() error {
 	}
 	other, err := q.send(ctx, store.Other(), c)
 	if err != nil {
-		return q.respond(store, resp)
+		return q.sendError(c, err)
 	}
 	defer func() { _ = other.Body.Close() }()
-	if versionMissing(other.StatusCode) || other.StatusCode >= 500 {
+	if versionMissing(other.StatusCode) {
 		return q.respond(store, resp)
 	}
 	return q.respond(store.Other(), other)
@@ -102,33 +103,4 @@ func lacksBucket(resp *http.Response) bool {
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(raw), resp.Body), resp.Body}
 	return err == nil && noBucket(&storeError{resp: resp, body: raw})
-}
-
-// versionMissing says that a store does not have a version id, or can't read it.
-func versionMissing(status int) bool {
-	return status == http.StatusNotFound || status == http.StatusBadRequest
-}
-
-// versionStore returns the store that a version id lives on; nil: main.
-func (q *request) versionStore() (*ledger.Store, error) {
-	r, err := q.p.obeyed(q.r.Context())
-	if err != nil || r.State == ledger.Steady {
-		return nil, err
-	}
-	head := call{method: http.MethodHead, own: true, in: s3.Request{Bucket: q.in.Bucket, Key: q.in.Key, Addressing: q.in.Addressing,
-		Operation: s3.HeadObject, Class: s3.ClassObjectRead, VersionID: q.in.VersionID}}
-	query := encodeQuery(map[string][]string{"versionId": {q.in.VersionID}})
-	head.query = &query
-	for _, s := range []ledger.Store{r.Main, r.Main.Other()} {
-		resp, err := q.send(q.r.Context(), s, head)
-		if err != nil {
-			return nil, err
-		}
-		_ = resp.Body.Close()
-		// 405 is how a delete marker answers.
-		if !versionMissing(resp.StatusCode) && resp.StatusCode < 500 {
-			return &s, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // nil means main
 }

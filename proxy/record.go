@@ -74,7 +74,7 @@ func (p *Proxy) beginEach(ctx context.Context, bucket string, keys []string, opt
 			}
 		}
 		if errors.Is(err, ledger.ErrMoved) {
-			return nil, s3.ErrSlowDown.With("The switch has just ended. Please try again.")
+			return nil, errors.Join(s3.ErrSlowDown.With("The switch has just ended. Please try again."), ledger.ErrMoved)
 		}
 		if limit == 0 {
 			return nil, err
@@ -156,11 +156,10 @@ func (p *Proxy) beginUnrecorded(bucket string, keys []string, opt ledger.BeginOp
 	if !ok || r.State != ledger.Steady || r.Hold {
 		return nil
 	}
-	store := r.Main
-	if opt.Store != nil {
-		store = *opt.Store
+	if opt.Store != nil && *opt.Store != r.Main {
+		return nil // the switch has ended since it was chosen
 	}
-	entries := p.unrecorded.add(store, bucket, keys)
+	entries := p.unrecorded.add(r.Main, bucket, keys)
 	// The member takes a new route first and counts entries then, so one of us
 	// sees the other.
 	if now, ok := p.current(); !ok || now != r {
@@ -168,7 +167,7 @@ func (p *Proxy) beginUnrecorded(bucket string, keys []string, opt ledger.BeginOp
 		return nil
 	}
 	p.metrics.intents.WithLabelValues("unrecorded").Add(float64(len(keys)))
-	return &change{p: p, store: store, entries: entries, route: r}
+	return &change{p: p, store: r.Main, entries: entries, route: r}
 }
 
 func (p *Proxy) byStore(intents []ledger.Intent) []*change {

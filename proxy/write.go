@@ -15,13 +15,13 @@ import (
 
 // write serves a request that changes one object, or a bucket.
 func (q *request) write(opt ledger.BeginOptions) error {
+	var c *change
+	var err error
 	if q.in.VersionID != "" {
-		var err error
-		if opt.Store, err = q.versionStore(); err != nil {
-			return err
-		}
+		c, err = q.beginVersion(q.r.Context(), opt)
+	} else {
+		c, err = q.begin(q.r.Context(), []string{q.in.Key}, opt)
 	}
-	c, err := q.begin(q.r.Context(), []string{q.in.Key}, opt)
 	if err != nil {
 		return err
 	}

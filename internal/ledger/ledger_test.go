@@ -703,6 +703,36 @@ func TestNoWriteGoesToTheOldStoreOnceTheSwitchIsDone(t *testing.T) {
 	}
 }
 
+// Not every process looks objects up yet.
+func TestNoWriteGoesToTheOtherStoreBeforeTrafficMoves(t *testing.T) {
+	f := newFixture(t, 1)
+	back := switched
+	back.State, back.Main = Preparing, Target
+	f.route(back)
+	src := Source
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &src}); !errors.Is(err, ErrMoved) {
+		t.Fatal(err)
+	}
+}
+
+func TestClosedOldStoreIsOpenAgainWhenTheSwitchIsTurnedBack(t *testing.T) {
+	f := newFixture(t, 2)
+	f.route(switched)
+	f.ok(f.CloseOld(f.ctx, switched.Epoch))
+	src, dst := Source, Target
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &src}); !errors.Is(err, ErrMoved) {
+		t.Fatal(err)
+	}
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	back := switched
+	back.Main, back.Epoch = Source, switched.Epoch+1
+	f.route(back)
+	if err := f.CloseOld(f.ctx, switched.Epoch); !errors.Is(err, ErrStaleEpoch) {
+		t.Fatal(err)
+	}
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &dst})))
+}
+
 // What a copy was to write only "where nothing is" must not bring back what a
 // client deleted once the lock is over.
 func TestDeleteWaitsForACopyThatMayStillLand(t *testing.T) {

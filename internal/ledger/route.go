@@ -39,6 +39,25 @@ func (l *Ledger) SetRoute(ctx context.Context, r Route) error {
 	return nil
 }
 
+// CloseOld has no write begin any more on the store that is not main, as long as the
+// route has this epoch. It returns ErrStaleEpoch when a shard has another one.
+func (l *Ledger) CloseOld(ctx context.Context, epoch int64) error {
+	calls := make([]call, l.shards)
+	for i := range calls {
+		calls[i] = l.call(closeOldScript, l.shard(i), epoch)
+	}
+	vs, errs := l.runAll(ctx, calls)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, got := range vs {
+		if integer(got) != epoch {
+			return fmt.Errorf("%w: epoch %v, not %d", ErrStaleEpoch, got, epoch)
+		}
+	}
+	return nil
+}
+
 // Furthest returns the route with the largest epoch of the sessions and all
 // shards: the one that a SetRoute which was cut short was putting in force. It
 // must be finished before another one is decided on. One pipeline.

@@ -54,6 +54,7 @@ var (
 	settleDoubtsScript = load("settledoubts", "prelude", "noroute")
 	uploadScript       = load("upload", "prelude", "noroute")
 	setRouteScript     = load("setroute", "prelude")
+	closeOldScript     = load("closeold", "prelude", "noroute")
 	statsScript        = load("stats", "prelude")
 	suspectScript      = load("suspect", "prelude")
 	vouchScript        = load("vouch", "prelude")

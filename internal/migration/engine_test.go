@@ -722,3 +722,36 @@ func TestRedisThatIsTooOldIsRefusedAtOnce(t *testing.T) {
 		t.Errorf("%+v", w.out.State)
 	}
 }
+
+// A version that lives on the old store is deleted, when the engine has seen that
+// nothing is left there and before the route says that the switch is done.
+func TestNothingBeginsOnTheOldStoreOnceItWasSeenToBeDrained(t *testing.T) {
+	w := newWorld(t)
+	w.to("SwitchStarted")
+	tried := false
+	w.in.Persist = func(context.Context, State) error {
+		tried = true
+		source := ledger.Source
+		o := ledger.Object{Bucket: "b", Key: "film"}
+		in, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), o, ledger.BeginOptions{Store: &source, InSync: true, Removes: true})
+		if errors.Is(err, ledger.ErrMoved) {
+			return nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.commit(in)
+		return nil
+	}
+	for range 3 { // looks come after what they look at
+		w.dangling(0)
+		w.beat()
+		w.step()
+	}
+	if !tried || w.out.Phase != SwitchDone {
+		t.Fatalf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+	if loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "film"}); err != nil || loc.Store == ledger.Source {
+		t.Errorf("nobody looks any more, and the newest version is on the source: %v", err)
+	}
+}

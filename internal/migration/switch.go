@@ -109,13 +109,7 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	if f.stats, err = e.Ledger.Stats(ctx); err != nil {
 		return err
 	}
-	w := waiting(*f, r.Epoch)
-	if f.stats.Newest[old] > 0 {
-		w = append(w, "objects whose newest version is still on the old store")
-	}
-	if f.stats.Intents[old] > 0 {
-		w = append(w, "writes still under way on the old store")
-	}
+	w := append(waiting(*f, r.Epoch), leftOn(f.stats, old)...)
 	switch {
 	// A request that creates an upload holds an intent open: only a look that
 	// began when there was none any more has seen every upload.
@@ -126,6 +120,12 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	}
 	w = append(w, unburied(*f)...)
 	w = append(w, unhealed(*f, st.PreparingSince)...) // no audit has run since, whichever way it went
+	if len(w) == 0 {
+		// A version of an object may be deleted on the old store at any time.
+		if w, err = e.closed(ctx, f, old); err != nil {
+			return err
+		}
+	}
 	out.WaitingFor = w
 	if len(w) > 0 {
 		return nil
@@ -139,6 +139,28 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 		return err
 	}
 	return e.Ledger.ClearUploads(ctx)
+}
+
+// closed has nothing begin on the old store any more, and says what is left there.
+func (e *Engine) closed(ctx context.Context, f *facts, old ledger.Store) (w []string, err error) {
+	if err := e.Ledger.CloseOld(ctx, f.route.Epoch); err != nil {
+		return nil, err
+	}
+	if f.stats, err = e.Ledger.Stats(ctx); err != nil {
+		return nil, err
+	}
+	return leftOn(f.stats, old), nil
+}
+
+// leftOn says what keeps a switch from ending on the old store.
+func leftOn(s ledger.Stats, old ledger.Store) (w []string) {
+	if s.Newest[old] > 0 {
+		w = append(w, "objects whose newest version is still on the old store")
+	}
+	if s.Intents[old] > 0 {
+		w = append(w, "writes still under way on the old store")
+	}
+	return w
 }
 
 // quietSince returns since when, by the ledger's clock, no request is under way

@@ -79,7 +79,7 @@ func (c *client) shown(o op, rep *reply, page listPage, after string) (last stri
 		// All that begins with it is done with.
 		last = max(last, p.Prefix+"\xff")
 	}
-	for _, k := range keys {
+	for _, k := range c.w.plan.keys() {
 		dir, _, below := strings.Cut(k, "/")
 		if k <= after || page.IsTruncated && k > last || o.delimiter && below && grouped[dir+"/"] {
 			continue

@@ -23,11 +23,12 @@ type client struct {
 	w      *world
 	name   string
 	signer *s3.Signer
-	seen   map[string]string // ETags of what it read or wrote, by key
+	seen   map[string]string  // ETags of what it read or wrote, by key
+	made   map[string]version // what its writes were answered, by op and key
 }
 
 func (w *world) runClient(i int, ops []op) {
-	c := &client{w: w, name: fmt.Sprint("client", i), signer: s3.NewSigner(endpoint(0)), seen: map[string]string{}}
+	c := &client{w: w, name: fmt.Sprint("client", i), signer: s3.NewSigner(endpoint(0)), seen: map[string]string{}, made: map[string]version{}}
 	for _, o := range ops {
 		time.Sleep(time.Until(w.began.Add(o.at)))
 		c.do(o)
@@ -49,6 +50,12 @@ type reply struct {
 }
 
 func (r *reply) body() string { return r.Body.String() }
+func (r *reply) text() string {
+	if r.ResponseRecorder == nil {
+		return ""
+	}
+	return r.body()
+}
 func (r *reply) etag() string { return strings.Trim(r.Header().Get("Etag"), `"`) }
 
 // pick chooses a proxy as a load balancer would.
@@ -96,6 +103,7 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 	q.RequestURI = q.URL.RequestURI()
 	c.signer.Sign(q, s3.UnsignedPayload, time.Now())
 	rep = &reply{call: w.tick()}
+	began := time.Now()
 	w.note(p, "%s %s %s %s %s %q", o.id, c.name, rq.method, rq.key, rq.query, brief(rq.body))
 	heard := make(chan *httptest.ResponseRecorder, 1)
 	go func() {
@@ -138,7 +146,11 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 		w.result.failed++
 		if strings.Contains(rep.body(), "overtaken by another") && !w.plan.inOrder() {
 			w.result.faults["overtaken"]++ // as the protocol has it, see docs/sim.md
-		} else if time.Now().After(w.faultTill) || strings.Contains(rep.body(), "overtaken by another") {
+		} else if !began.After(w.faultTill) && !strings.Contains(rep.body(), "overtaken by another") {
+			// It has waited while a fault was at work.
+		} else if w.awaitsVersions(rq, began) {
+			w.result.faults["waited"]++ // as docs/sim.md has it
+		} else {
 			w.problem("a request failed without a cause: %s %s %s answered %d %s", o.id, rq.method, rq.key, rep.Code, rep.body())
 		}
 		return rep, false
@@ -170,7 +182,11 @@ func served(h http.Handler, rec *httptest.ResponseRecorder, q *http.Request) (ok
 func (c *client) did(o op, kind, key, value, etag string, rep *reply, out output) {
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
-	c.w.record(input{kind: kind, key: key, value: value, etag: etag, op: o.id}, out, rep.call, rep.ret)
+	in := input{kind: kind, key: key, value: value, etag: etag, op: o.id}
+	if kind == "removeVersion" {
+		in.version = madeBy(o.of, key)
+	}
+	c.w.record(in, out, rep.call, rep.ret)
 }
 
 // wrong notes an answer that no S3 store would have given.
@@ -210,6 +226,7 @@ func (c *client) do(o op) {
 			return
 		}
 		c.did(o, "write", key, o.value, "", rep, output{unknown: !ok})
+		c.keep(o, key, o.value, rep)
 	case "get", "head":
 		c.read(o, key)
 	case "delete":
@@ -219,6 +236,13 @@ func (c *client) do(o op) {
 			return
 		}
 		c.did(o, "write", key, "", "", rep, output{unknown: !ok})
+		c.keep(o, key, "", rep)
+	case "removeVersion":
+		c.removeVersion(o)
+	case "getVersion":
+		c.getVersion(o)
+	case "listVersions":
+		c.listVersions(o)
 	case "deleteMany":
 		c.deleteMany(o)
 	case "list":
@@ -270,6 +294,10 @@ func (c *client) deleteMany(o op) {
 	for _, k := range o.keys {
 		done := ok && strings.Contains(rep.body(), "<Deleted><Key>"+k+"</Key>")
 		c.did(o, "write", k, "", "", rep, output{unknown: !done})
+		if _, rest, found := strings.Cut(rep.text(), "<Key>"+k+"</Key><DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>"); done && found {
+			id, _, _ := strings.Cut(rest, "<")
+			c.made[madeBy(o.id, k)] = version{id, "", rep.call}
+		}
 	}
 }
 
@@ -288,6 +316,7 @@ func (c *client) conditional(o op, key string) {
 	case !ok:
 	case rep.Code == 200:
 		out.ok = true
+		c.keep(o, key, o.value, rep)
 	case rep.Code == 412, rep.Code == 404 && kind == "ifMatch":
 	default:
 		c.wrong(o, rep)
@@ -327,6 +356,7 @@ func (c *client) copy(o op) {
 		if v, known := c.valueOf(o, got.ETag); known {
 			c.did(o, "read", from, "", "", rep, output{value: v})
 			c.did(o, "write", to, v, "", rep, output{})
+			c.keep(o, to, v, rep)
 		}
 	default:
 		c.wrong(o, rep)
@@ -380,4 +410,7 @@ func (c *client) multipart(o op, key string) {
 		return
 	}
 	c.did(o, "write", key, value, "", rep, output{unknown: !ok})
+	if ok {
+		c.keep(o, key, value, rep)
+	}
 }

@@ -30,7 +30,8 @@ func document(body string) answer {
 	return answer{200, http.Header{"Content-Type": {"application/xml"}}, body}
 }
 
-var statusOf = map[string]int{"NoSuchKey": 404, "NoSuchUpload": 404, "NoSuchBucket": 404, "PreconditionFailed": 412, "InvalidPart": 400}
+var statusOf = map[string]int{"NoSuchKey": 404, "NoSuchUpload": 404, "NoSuchBucket": 404, "PreconditionFailed": 412, "InvalidPart": 400,
+	"NoSuchVersion": 404, "MethodNotAllowed": 405, "InvalidArgument": 400}
 
 // transport carries a process' requests to a store.
 type transport struct {
@@ -60,7 +61,15 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	f, err := t.p.call(r.Context(), to, label, w.plan.maxInFlight, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		got = w.stores[t.store].serve(r, q, body)
+		st := w.stores[t.store]
+		markers := st.vain
+		got = st.serve(r, q, body)
+		if st.vain > markers && t.p.is("worker") {
+			w.vain = append(w.vain, label)
+		}
+		if w.teeth != nil && w.teeth.reply != nil {
+			w.teeth.reply(t.p, r, &got)
+		}
 		if w.tracing {
 			w.write(t.p, "%s %q cond=%s%s -> %d %s", label, brief(body), r.Header.Get("If-Match"), r.Header.Get("If-None-Match"), got.status, brief(got.body))
 		}
@@ -110,8 +119,14 @@ func (s *store) serve(r *http.Request, q url.Values, body string) answer {
 		return refusal(501, "NotImplemented")
 	}
 	have := b.objects[key]
+	if q.Has("versionId") {
+		return s.serveVersion(r, q, b, key)
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
+		if have == nil {
+			return b.missing(key)
+		}
 		return s.read(r, q, have)
 	case http.MethodPut:
 		if code := s.precondition(r.Header, have); code != "" {
@@ -120,16 +135,16 @@ func (s *store) serve(r *http.Request, q url.Values, body string) answer {
 		if from := r.Header.Get("X-Amz-Copy-Source"); from != "" {
 			return s.copy(b, key, from)
 		}
-		return answer{200, http.Header{"Etag": {b.put(key, body, r.Header).etag}}, ""}
+		o := b.put(key, body, r.Header)
+		return answer{200, o.named(http.Header{"Etag": {o.etag}}), ""}
 	case http.MethodDelete:
-		if have == nil {
+		if have == nil && (!b.versioned || r.Header.Get("If-Match") != "") {
 			return answer{204, http.Header{}, ""}
 		}
 		if code := s.precondition(r.Header, have); code != "" {
 			return refusal(statusOf[code], code)
 		}
-		delete(b.objects, key)
-		return answer{204, http.Header{}, ""}
+		return answer{204, b.remove(key).named(http.Header{}), ""}
 	}
 	return refusal(501, "NotImplemented")
 }
@@ -142,17 +157,14 @@ func (s *store) copy(b *bucket, key, from string) answer {
 		return refusal(404, "NoSuchKey")
 	}
 	made := b.put(key, o.data, o.header)
-	return document(fmt.Sprintf("<CopyObjectResult><LastModified>%s</LastModified><ETag>%s</ETag></CopyObjectResult>", stamp(made.modified), escaped(made.etag)))
+	return made.documented(fmt.Sprintf("<CopyObjectResult><LastModified>%s</LastModified><ETag>%s</ETag></CopyObjectResult>", stamp(made.modified), escaped(made.etag)))
 }
 
 func (s *store) read(r *http.Request, q url.Values, o *object) answer {
-	if o == nil {
-		return refusal(404, "NoSuchKey")
-	}
 	if m := r.Header.Get("If-Match"); m != "" && m != o.etag {
 		return refusal(412, "PreconditionFailed")
 	}
-	h := o.header.Clone()
+	h := o.named(o.header.Clone())
 	h.Set("Etag", o.etag)
 	h.Set("Last-Modified", o.modified.UTC().Format(http.TimeFormat))
 	body, status := o.data, 200
@@ -201,7 +213,7 @@ func (s *store) servePart(r *http.Request, q url.Values, b *bucket, key, id, bod
 		if code != "" {
 			return refusal(statusOf[code], code)
 		}
-		return document(fmt.Sprintf("<CompleteMultipartUploadResult><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", key, escaped(o.etag)))
+		return o.documented(fmt.Sprintf("<CompleteMultipartUploadResult><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", key, escaped(o.etag)))
 	}
 	return refusal(501, "NotImplemented")
 }
@@ -212,16 +224,18 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 		if b != nil {
 			return refusal(409, "BucketAlreadyOwnedByYou")
 		}
-		s.buckets[name] = &bucket{map[string]*object{}, map[string]*upload{}}
+		s.buckets[name] = s.newBucket()
 		return answer{200, http.Header{}, ""}
 	case r.Method == http.MethodHead:
 		return answer{200, http.Header{}, ""}
 	case r.Method == http.MethodDelete && len(q) == 0:
-		if len(b.objects) > 0 {
+		if len(b.objects) > 0 || len(b.versions) > 0 {
 			return refusal(409, "BucketNotEmpty")
 		}
 		delete(s.buckets, name)
 		return answer{204, http.Header{}, ""}
+	case r.Method == http.MethodPut && q.Has("versioning"):
+		return b.setVersioning(body)
 	case r.Method == http.MethodPost && q.Has("delete"):
 		return s.deleteMany(b, body)
 	case r.Method != http.MethodGet:
@@ -229,7 +243,12 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 	case q.Has("location"):
 		return document("<LocationConstraint/>")
 	case q.Has("versioning"):
+		if b.versioned {
+			return document("<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+		}
 		return document("<VersioningConfiguration/>")
+	case q.Has("versions"):
+		return listVersions(q, b)
 	case q.Has("uploads"):
 		var out strings.Builder
 		for _, id := range slices.Sorted(maps.Keys(b.uploads)) {
@@ -293,15 +312,23 @@ func below(after, key string, q url.Values) bool {
 
 func (s *store) deleteMany(b *bucket, body string) answer {
 	var in struct {
-		Object []struct{ Key string }
+		Object []struct{ Key, VersionId string }
 	}
 	if xml.Unmarshal([]byte(body), &in) != nil {
 		return refusal(400, "MalformedXML")
 	}
 	out := ""
 	for _, o := range in.Object {
-		delete(b.objects, o.Key)
-		out += "<Deleted><Key>" + o.Key + "</Key></Deleted>"
+		if o.VersionId != "" {
+			out += b.deleteOne(o.Key, o.VersionId)
+			continue
+		}
+		m := b.remove(o.Key)
+		out += "<Deleted><Key>" + o.Key + "</Key>"
+		if m != nil {
+			out += "<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>" + m.version + "</DeleteMarkerVersionId>"
+		}
+		out += "</Deleted>"
 	}
 	return document("<DeleteResult>" + out + "</DeleteResult>")
 }

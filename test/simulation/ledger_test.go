@@ -113,7 +113,7 @@ func (w *world) labelOf(requests [][]any) string {
 			b.WriteString(" " + text(args[6]))
 		}
 		for _, a := range args[1:] {
-			if s, ok := a.(string); ok && slices.Contains(keys, s) {
+			if s, ok := a.(string); ok && slices.Contains(w.plan.keys(), s) {
 				b.WriteString(" " + s)
 			}
 		}
@@ -133,6 +133,10 @@ func (w *world) execute(p *process, requests [][]any) []any {
 	var at []int // of send: whose answer it is; -1: nobody's
 	for i, args := range requests {
 		name := w.scriptOf(args)
+		if name == "closeold" {
+			w.clock++
+			w.left[w.manager.state.Route.Main.Other()] = w.clock
+		}
 		if sum := sumOf(args); sum != "" {
 			if _, ok := scripts[sum]; !ok {
 				w.problem("unknown to the simulation: %.80s", text(args[1]))

@@ -16,6 +16,8 @@ type input struct {
 	value string // "" is nothing: a delete
 	etag  string
 	op    string
+	// version names the write whose version is deleted.
+	version string
 }
 
 // reads says that it changes nothing.
@@ -34,6 +36,7 @@ type output struct {
 // model is an S3 object as a register.
 func (w *world) model() porcupine.Model {
 	holds := func(state, etag string) bool { return state != "" && slices.Contains(w.tagsOf[state], etag) }
+	v := w.versionRules()
 	return porcupine.Model{
 		Partition: func(h []porcupine.Operation) [][]porcupine.Operation {
 			by := map[string][]porcupine.Operation{}
@@ -42,7 +45,7 @@ func (w *world) model() porcupine.Model {
 				by[k] = append(by[k], o)
 			}
 			var out [][]porcupine.Operation
-			for _, k := range append(keys[:len(keys):len(keys)], spare) {
+			for _, k := range append(w.plan.keys(), spare) {
 				out = append(out, by[k])
 			}
 			return out
@@ -54,24 +57,36 @@ func (w *world) model() porcupine.Model {
 				fits, next := stepSpare(s, i, o)
 				return fits, next
 			}
+			now, sure := v.current(s)
 			switch i.kind {
 			case "read":
-				return s == o.value, s
+				if !sure && v.older(s, o.value) {
+					return true, seenOld + o.value
+				}
+				return sure && now == o.value, s
 			case "write":
-				return true, i.value
+				return true, v.push(s, i)
+			case "removeVersion":
+				return true, v.drop(s, i)
 			}
-			fits := s == ""
+			fits := now == ""
 			if i.kind == "ifMatch" {
-				fits = holds(s, i.etag)
+				fits = holds(now, i.etag)
 			}
 			switch {
+			case !sure && o.unknown:
+				return true, v.either(s, i)
+			case !sure && o.ok:
+				return true, v.push(s, i)
+			case !sure:
+				return true, s
 			case o.unknown && fits:
-				return true, i.value
+				return true, v.push(s, i)
 			case o.unknown:
 				return true, s
 			case o.ok:
-				return fits, i.value
-			case i.kind == "ifMatch" && fits && len(w.tagsOf[s]) > 1:
+				return fits, v.push(s, i)
+			case i.kind == "ifMatch" && fits && len(w.tagsOf[now]) > 1:
 				return true, s // the same content under another ETag
 			}
 			return !fits, s
@@ -141,7 +156,7 @@ func (w *world) dropDeleted() {
 	deleted := map[string]bool{}
 	for _, o := range w.history {
 		in := o.Input.(input)
-		deleted[in.key] = deleted[in.key] || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
+		deleted[in.key] = deleted[in.key] || in.kind == "removeVersion" && o.Call <= w.lostAt || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
 	}
 	w.history = slices.DeleteFunc(w.history, func(o porcupine.Operation) bool { return deleted[o.Input.(input).key] })
 }

@@ -207,6 +207,8 @@ func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				m.state = st
+				w.follow(st.Route)
+				w.follow(st.Pending)
 				return nil
 			}}
 		for _, n := range w.nodes {

@@ -45,6 +45,7 @@ type plan struct {
 	slowReadsOfCopies      time.Duration // how long those of workers may take
 	buckets                bool          // a second bucket comes and goes
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
+	versioned              bool          // the bucket keeps versions
 }
 
 // inOrder says that no write can begin on the old store: there are no uploads, and no
@@ -66,7 +67,9 @@ type op struct {
 	leaves time.Duration // it hangs up then; 0: it waits
 	// Of a listing: the first version of the operation, and keys grouped by directory.
 	v1, delimiter bool
-	finish        bool // an upload is completed, not aborted
+	finish        bool   // an upload is completed, not aborted
+	of            string // whose version this is about: the client's own op
+	many          bool   // by DeleteObjects
 }
 
 // fault is something that happens to processes, not to single calls.
@@ -97,6 +100,14 @@ var keys = []string{"a/k0", "a/k1", "k2"}
 
 // newPlan draws a history, or one that aims at something: see rough.
 func newPlan(seed uint64, at aim) *plan {
+	p := drawPlan(seed, at)
+	if r := roll(seed, "versions"); chance(r, .25) {
+		p.drawVersions(r)
+	}
+	return p
+}
+
+func drawPlan(seed uint64, at aim) *plan {
 	r := roll(seed, "plan")
 	p := &plan{shards: 1 + r.IntN(2), proxies: 2 + r.IntN(2), workers: 1 + r.IntN(2), maxInFlight: 24 * time.Second, conditional: true, mask: map[string]bool{}, patience: 50 * time.Second}
 	calm := chance(r, .2) && at == anything // nothing fails: then no request may

@@ -25,6 +25,7 @@ var (
 	stride    = flag.Uint64("stride", 1, "from one seed to the next")
 	oneSeed   = flag.Uint64("seed", 0, "play this seed only, and print what happens in it")
 	aimed     = flag.Int("aim", int(anything), "what all histories aim at, see rough_test.go")
+	versioned = flag.Bool("versioned", false, "only seeds whose bucket keeps versions")
 	twice     = flag.Bool("twice", false, "play each seed twice and tell those that differ")
 	goOn      = flag.Bool("go-on", false, "go on after a failure, and count")
 	scripts   map[string]luaScript
@@ -176,7 +177,11 @@ func TestHistories(t *testing.T) {
 		if *histories > 0 && all.histories >= *histories || *histories == 0 && time.Since(all.began) > *period {
 			break
 		}
-		r := l.play(t, seed, newPlan(seed, aim(*aimed)), nil, false)
+		p := newPlan(seed, aim(*aimed))
+		if *versioned && !p.versioned {
+			continue
+		}
+		r := l.play(t, seed, p, nil, false)
 		all.add(r)
 		if *twice {
 			if again := l.play(t, seed, newPlan(seed, aim(*aimed)), nil, false); again.digest != r.digest || again.problem != r.problem {

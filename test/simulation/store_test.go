@@ -18,6 +18,8 @@ type object struct {
 	header   http.Header // content headers and user metadata
 	parts    []string
 	modified time.Time
+	version  string // its id, in a versioned bucket
+	marker   bool   // it says that the key was deleted
 }
 
 type upload struct {
@@ -28,8 +30,11 @@ type upload struct {
 }
 
 type bucket struct {
-	objects map[string]*object
-	uploads map[string]*upload
+	store     *store
+	objects   map[string]*object // what is current
+	uploads   map[string]*upload
+	versioned bool
+	versions  map[string][]*object // the oldest first, in a versioned bucket
 }
 
 // store is the model of an S3 store. It is used under the world's lock.
@@ -38,10 +43,16 @@ type store struct {
 	conditional bool
 	buckets     map[string]*bucket
 	ids         int
+	versions    int // ids of versions given
+	vain        int // delete markers of nothing
 }
 
 func newStore(name string) *store {
 	return &store{name: name, conditional: true, buckets: map[string]*bucket{}}
+}
+
+func (s *store) newBucket() *bucket {
+	return &bucket{store: s, objects: map[string]*object{}, uploads: map[string]*upload{}, versions: map[string][]*object{}}
 }
 
 func md5tag(data string) string {
@@ -88,7 +99,7 @@ func contentHeader(h http.Header) http.Header {
 
 func (b *bucket) put(key, data string, h http.Header) *object {
 	o := &object{data: data, etag: md5tag(data), header: contentHeader(h), modified: time.Now()}
-	b.objects[key] = o
+	b.add(key, o)
 	return o
 }
 
@@ -110,7 +121,7 @@ func (b *bucket) complete(id string, numbers []int) (*object, string) {
 		parts = append(parts, p)
 	}
 	o := &object{data: strings.Join(parts, ""), etag: joinedTag(parts), header: u.header, parts: parts, modified: time.Now()}
-	b.objects[u.key] = o
+	b.add(u.key, o)
 	delete(b.uploads, id)
 	return o, ""
 }

@@ -28,6 +28,10 @@ type tooth struct {
 	// answer changes what a process hears of Redis, store what it sends to a store.
 	answer func(p *process, ctx context.Context, name string, args []any, answer any) any
 	store  func(p *process, r *http.Request)
+	// reply changes what it hears of a store.
+	reply func(p *process, r *http.Request, got *answer)
+	// versions: only histories whose bucket keeps versions.
+	versions bool
 
 	scripts map[string]string // sums of scripts to those of their broken versions
 }
@@ -94,6 +98,11 @@ func unconditional(p *process, r *http.Request) {
 		r.Header.Del("If-Match")
 		r.Header.Del("If-None-Match")
 	}
+}
+
+// looksAtVersion says that a proxy asks a store whether it has a version.
+func looksAtVersion(p *process, r *http.Request) bool {
+	return p.is("proxy") && r.Method == http.MethodHead && r.URL.Query().Has("versionId")
 }
 
 type firstLookup struct{ answer any }
@@ -188,6 +197,17 @@ var teeth = []*tooth{
 		}
 		return answer
 	}},
+	{rule: "a copy does not delete what is not there", versions: true, reply: func(p *process, r *http.Request, got *answer) {
+		if p.is("worker") && r.Method == http.MethodHead && got.status == http.StatusNotFound && strings.HasPrefix(r.URL.Path, "/"+bucketName+"/") {
+			*got = answer{http.StatusOK, http.Header{"Etag": {`"x"`}}, ""}
+		}
+	}},
+	{rule: "a version is deleted where it lives", versions: true, reply: func(p *process, r *http.Request, got *answer) {
+		if looksAtVersion(p, r) {
+			*got = refusal(http.StatusNotFound, "NoSuchVersion")
+		}
+	}},
+	{rule: "barrier two: nothing begins on the old store", versions: true, edits: []edit{{" or redis.call('HGET', P .. 'route', 'closed') == EPOCH", ""}}},
 }
 
 // After a loss of the ledger's data.
@@ -255,6 +275,9 @@ func TestTeeth(t *testing.T) {
 			at := anything
 			if len(b.at) > 0 {
 				at = b.at[n%len(b.at)]
+			}
+			if b.versions && !newPlan(seed, at).versioned {
+				continue
 			}
 			n++
 			if r := l.play(t, seed, newPlan(seed, at), b, false); r.problem != "" {

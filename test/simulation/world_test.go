@@ -52,7 +52,12 @@ type world struct {
 	tags      map[string]string // content by ETag
 	tagsOf    map[string][]string
 	stray     []strayCopy
-	faultTill time.Time // when the last fault's effects are over
+	taken     map[string]time.Time // when a version of a key was last being deleted
+	vain      []string             // requests of workers that left a delete marker of nothing
+	left      [2]int64             // when clients began to write to the other store only; 0: never
+	alone     [2]bool              // clients write to this one only
+	moved     int64                // when they first began to write to another store than before; 0: never
+	faultTill time.Time            // when the last fault's effects are over
 
 	trace  []string
 	digest uint64
@@ -79,7 +84,7 @@ const bucketName = "b"
 
 func newWorld(seed uint64, p *plan, s *server, dir string) *world {
 	w := &world{seed: seed, plan: p, redis: s, dir: dir, down: map[peer]bool{}, leases: map[string]time.Time{}, moments: map[string]chan struct{}{},
-		memo: newMemo(), tags: map[string]string{}, tagsOf: map[string][]string{}}
+		memo: newMemo(), taken: map[string]time.Time{}, tags: map[string]string{}, tagsOf: map[string][]string{}}
 	w.result = result{faults: map[string]int{}, routes: map[string]int{}}
 	w.stores = [2]*store{newStore("source"), newStore("target")}
 	for _, st := range w.stores {
@@ -161,7 +166,8 @@ func (w *world) log(p *process) logr.Logger {
 func (w *world) play() {
 	w.began, w.over = time.Now(), make(chan struct{})
 	for _, st := range w.stores[:1] {
-		b := &bucket{map[string]*object{}, map[string]*upload{}}
+		b := st.newBucket()
+		b.versioned = w.plan.versioned
 		st.buckets[bucketName] = b
 		for i, k := range keys[:2] {
 			o := b.put(k, fmt.Sprintf("<init%d>", i), nil)
@@ -306,7 +312,7 @@ func (w *world) unsettled(ctx context.Context, l *ledger.Ledger) string {
 // compare looks at both stores and adds the last reads. The caller holds the lock.
 func (w *world) compare() {
 	a, b := w.stores[0].contents(bucketName), w.stores[1].contents(bucketName)
-	for _, k := range keys {
+	for _, k := range w.plan.keys() {
 		// An audit has to heal whatever is told of.
 		if a[k] != b[k] && (w.plan.audit || len(w.result.told) == 0) {
 			w.problem("stores differ: %s is %q on the source and %q on the target", k, a[k], b[k])
@@ -319,7 +325,10 @@ func (w *world) compare() {
 	w.clock++
 	w.record(input{kind: "read", key: spare}, output{value: w.stores[main].spare()}, w.clock, w.clock+1)
 	w.clock++
-	for _, k := range keys {
+	for _, k := range w.plan.keys() {
+		if len(w.vain) > 0 && len(w.result.told) == 0 {
+			w.problem("a delete marker of nothing: %s", w.vain[0])
+		}
 		value := ""
 		if o := w.stores[main].buckets[bucketName].objects[k]; o != nil {
 			value = o.data

@@ -8,7 +8,8 @@ if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 if (tonumber(TOLD) or 0) < tonumber(redis.call('HGET', P .. 'floor', session) or 0) then return {'FENCED'} end -- see replayed.lua
 if route[4] == '1' then return {'HELD'} end
 local x = want ~= '' and want or MAIN
-if x ~= MAIN and route[3] == 'Steady' then return {'MOVED'} end
+-- The other store is written only while a switch is under way, and not at its very end: see closeold.lua.
+if x ~= MAIN and (route[3] ~= 'Switched' or redis.call('HGET', P .. 'route', 'closed') == EPOCH) then return {'MOVED'} end
 local records = {}
 for i = 8, #ARGV, 2 do
   if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end -- aborted already
