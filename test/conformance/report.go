@@ -107,7 +107,8 @@ func (p *report) markdown() string {
 		"*Exceptions* are those of them that cannot hold by nature; their reasons are below. A case that\n" +
 		"passed when it was run again by itself counts as passed, and in *again*. versitygw's suite panics\n" +
 		"on Ceph RGW: there its cases are run one by one, and through the proxy those that pass directly.\n" +
-		"The table may be made in parts (`-keep-rows`).\n\n" +
+		"The table may be made in parts (`-keep-rows`). Source and target are two stores of the same kind,\n" +
+		"or with *rgw*: from Ceph RGW to versitygw with versions.\n\n" +
 		p.made() +
 		"| stores | suite | phase | passed | failed | skipped | again | exceptions | not as directly |\n| --- | --- | --- | --: | --: | --: | --: | --: | --: |\n")
 	used, byCase := map[exception]bool{}, map[string][]string{}
@@ -161,7 +162,7 @@ func (p *report) made() string {
 	if len(builds) > 1 {
 		of = fmt.Sprintf("%d builds", len(builds))
 	}
-	return "All rows are of " + of + " of Crossfade. Run with " + strings.Join(sortedKeys(with), ", ") + ".\n\n"
+	return "All rows are of " + of + " of Crossfade. Run with:\n\n- " + strings.Join(sortedKeys(with), "\n- ") + "\n\n"
 }
 
 // absent names the phases of suites that have no row.

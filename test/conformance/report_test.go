@@ -18,7 +18,7 @@ func TestTableSaysWhatWasRunAndWhatWasNot(t *testing.T) {
 		rows []row
 		want []string
 	}{
-		"all":  {rows, []string{"All rows are of one build of Crossfade. Run with store 1.2.", "Every suite was run on its stores in every phase."}},
+		"all":  {rows, []string{"All rows are of one build of Crossfade. Run with:\n\n- store 1.2\n", "Every suite was run on its stores in every phase."}},
 		"some": {append(rows[1:len(rows)-1:len(rows)-1], row{Setup: "rgw", Suite: "none", Phase: "Copying", Build: "b"}), []string{"of 2 builds", "## Not run\n\n- versitygw, versitygw: Copying\n- rgw, mc: SwitchedBack\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
