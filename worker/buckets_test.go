@@ -3,6 +3,7 @@ package worker
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -138,5 +139,31 @@ func TestForeignBucketFailsByName(t *testing.T) {
 	waitFor(t, func() bool {
 		all, err := l.led.Buckets(t.Context())
 		return err == nil && len(all) == 1 && all[0].State == ledger.BucketFailed && strings.Contains(all[0].Error, "belongs to somebody else")
+	})
+}
+
+// A client deletes a bucket, and that is copied, just before the first copy makes it.
+func TestBucketDeletedBeforeItsFirstCopyIsMadeGoesAgain(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	var once atomic.Bool
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodPut && strings.Trim(r.URL.Path, "/") == b && r.URL.RawQuery == "" && !once.Swap(true) {
+			l.change(b, "", func(c *s3.Client) error {
+				_, err := c.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: aws.String(b)})
+				return err
+			})
+			l.synced()
+		}
+		return nil, nil
+	})
+	l.start(nil)
+	l.must(l.led.AddBuckets(t.Context(), b))
+	waitFor(t, once.Load)
+	l.copiedAll()
+	waitFor(t, func() bool {
+		_, err := l.stores[ledger.Target].S3.HeadBucket(t.Context(), &awss3.HeadBucketInput{Bucket: aws.String(b)})
+		return s3.Classify(err) == s3.NotFound
 	})
 }

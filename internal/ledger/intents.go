@@ -240,6 +240,13 @@ func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Inte
 	return l.settle(ctx, calls, intents)
 }
 
+// Recheck has an object copied, though nobody has written it: the follower may hold
+// what it should not.
+func (l *Ledger) Recheck(ctx context.Context, o Object) error {
+	_, err := l.run(ctx, l.call(recordScript, l.prefix(o), Source.code(), o.Bucket, o.Key))
+	return err
+}
+
 // Record replays writes that were forwarded while the ledger was out of reach.
 // It may be repeated. A write that the other store has overtaken since leaves an
 // unclean event. One pipeline.
