@@ -79,6 +79,8 @@ const (
 	ReasonHealthy = "Healthy"
 	// ReasonWaiting: the ledger is set up once both stores are reachable.
 	ReasonWaiting = "Waiting"
+	// ReasonRedisTooOld: spec.redis names a Redis of before version 7.
+	ReasonRedisTooOld = "RedisTooOld"
 	// ReasonUncleanEvent: changes may have gone unrecorded.
 	ReasonUncleanEvent = "UncleanEvent"
 	// ReasonChecking: Redis was restarted or replaced; every process looks whether
