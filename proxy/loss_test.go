@@ -271,18 +271,25 @@ func TestClientsThatMayOnlyWriteAfterALoss(t *testing.T) {
 	}
 }
 
+// forgotten moves traffic to the target and has the ledger lose all it knows, of which
+// nobody tells.
+func (r *rig) forgotten() {
+	r.Helper()
+	r.settled()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.must(r.ledger.MarkLost(r.Context(), time.Now()))
+	all, err := r.ledger.Losses(r.Context())
+	r.must(err)
+	r.must(r.ledger.MoveLoss(r.Context(), all[0], ledger.Lost, time.Now(), true))
+}
+
 // What a gateway says while a store is away must not decide, for good, which store
 // holds the newest version.
 func TestGatewaysAnswerDoesNotDecideWhatIsNewest(t *testing.T) {
 	r, _ := lossRig(t)
 	r.put(r.client, "k", "on the source alone")
-	r.settled()
-	r.route(ledger.Source, ledger.Preparing)
-	r.route(ledger.Target, ledger.Switched)
-	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
-	all, err := r.ledger.Losses(t.Context())
-	r.must(err)
-	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Lost, time.Now(), true)) // and nobody tells of it
+	r.forgotten()
 	for name, status := range map[string]int{"404": 404, "a page with status 200": 200} {
 		r.hooks[ledger.Source].set(func(req *http.Request, _ func(*http.Request) (*http.Response, error)) (*http.Response, error) {
 			return answer(req, status, "<html><body>default backend</body></html>"), nil
@@ -302,13 +309,7 @@ func TestGatewaysAnswerDoesNotDecideWhatIsNewest(t *testing.T) {
 func TestObjectThatAppearsWhileTheStoresAreComparedIsRead(t *testing.T) {
 	r, _ := lossRig(t)
 	r.put(r.client, "k", "content")
-	r.settled()
-	r.route(ledger.Source, ledger.Preparing)
-	r.route(ledger.Target, ledger.Switched)
-	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
-	all, err := r.ledger.Losses(t.Context())
-	r.must(err)
-	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Lost, time.Now(), true))
+	r.forgotten()
 	r.hooks[ledger.Source].set(func(req *http.Request, send func(*http.Request) (*http.Response, error)) (*http.Response, error) {
 		if req.Method == http.MethodHead {
 			return answer(req, 404, ""), nil // it is not there yet

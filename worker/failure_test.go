@@ -44,12 +44,7 @@ func TestFailureIsNamedAfterLastTryAndCanBeRetried(t *testing.T) {
 			if err := l.led.AddBuckets(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
-			var all []ledger.Failure
-			waitLong(t, time.Minute, func() bool {
-				var err error
-				all, err = l.led.Failures(t.Context(), 10)
-				return err == nil && len(all) > 0
-			})
+			all := l.failures()
 			if len(all) != 1 || all[0].Object.Key != "poison" || !strings.Contains(all[0].Cause, "Target: write: InvalidObjectName") {
 				t.Errorf("failures: %+v", all)
 			}

@@ -251,6 +251,17 @@ func (l *lab) copiedAll() {
 	l.synced()
 }
 
+// failures waits until something is named as failed.
+func (l *lab) failures() (all []ledger.Failure) {
+	l.t.Helper()
+	waitLong(l.t, time.Minute, func() bool {
+		var err error
+		all, err = l.led.Failures(l.t.Context(), 10)
+		return err == nil && len(all) > 0
+	})
+	return all
+}
+
 func (l *lab) synced() {
 	l.t.Helper()
 	waitFor(l.t, func() bool {

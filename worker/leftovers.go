@@ -17,7 +17,7 @@ func (k *copying) dropLeftovers(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	out, err := k.to.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &k.dst, Prefix: &k.key, MaxUploads: aws.Int32(100)})
-	if err != nil {
+	if err != nil || len(out.Uploads) == 0 {
 		return
 	}
 	began, interrupted, err := k.led.UnknownUpload(ctx, k.c.Object)
@@ -28,9 +28,6 @@ func (k *copying) dropLeftovers(ctx context.Context) {
 	alone := interrupted && k.gate.enter(k.c.From)
 	if alone {
 		defer k.gate.leave()
-	}
-	if interrupted {
-		defer func() { _ = k.led.CreatedUpload(ctx, k.c.Object) }()
 	}
 	// Clients' uploads are placed before what created them has ended.
 	busy, err := k.led.Open(ctx, k.c.Object, k.c.To)

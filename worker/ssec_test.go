@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -54,12 +53,7 @@ func TestObjectWithAClientsOwnKeyIsNamedAndGivenUp(t *testing.T) {
 			if err := l.led.AddBuckets(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
-			var all []ledger.Failure
-			waitLong(t, time.Minute, func() bool {
-				var err error
-				all, err = l.led.Failures(t.Context(), 10)
-				return err == nil && len(all) > 0
-			})
+			all := l.failures()
 			if len(all) != 1 || all[0].Object.Key != "secret" || !strings.HasPrefix(all[0].Cause, "Source: "+why+tc.cause) {
 				t.Errorf("failures: %+v", all)
 			}

@@ -692,26 +692,21 @@ func TestAnEpochHasOneMeaning(t *testing.T) {
 	f.route(switched) // the same again is fine
 }
 
-func TestNoWriteGoesToTheOldStoreOnceTheSwitchIsDone(t *testing.T) {
-	f := newFixture(t, 1)
-	done := switched
-	done.State, done.Uploads = Steady, Target
-	f.route(done)
-	src := Source
-	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &src}); !errors.Is(err, ErrMoved) {
-		t.Fatal(err)
-	}
-}
-
-// Not every process looks objects up yet.
-func TestNoWriteGoesToTheOtherStoreBeforeTrafficMoves(t *testing.T) {
-	f := newFixture(t, 1)
-	back := switched
-	back.State, back.Main = Preparing, Target
-	f.route(back)
-	src := Source
-	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &src}); !errors.Is(err, ErrMoved) {
-		t.Fatal(err)
+func TestNoWriteGoesToTheOtherStoreButWhileTrafficHasMoved(t *testing.T) {
+	for name, state := range map[string]RouteState{
+		"once the switch is done": Steady,
+		"before traffic moves":    Preparing, // not every process looks objects up yet
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			r := switched
+			r.State, r.Uploads = state, Target
+			f.route(r)
+			src := Source
+			if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &src}); !errors.Is(err, ErrMoved) {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

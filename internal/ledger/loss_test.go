@@ -312,23 +312,10 @@ func TestNothingIsDoneByALedgerThatIsOlderThanTheMigrationRemembers(t *testing.T
 }
 
 // A session that has done nothing has nothing that it could miss but its heartbeats.
-func TestHeartbeatsThatAreForgottenAreALoss(t *testing.T) {
-	f := newFixture(t, 1)
-	f.route(steady)
-	m := f.join(RoleProxy)
-	f.lost(func() {
-		f.beat(m)
-		f.beat(m)
-	})
-	f.beat(m)
-	if got := f.states(); len(got) != 1 || got[0] != Replaying {
-		t.Errorf("%q", got)
-	}
-}
-
 // The answer that says so may be lost, and what is to be done about it may fail.
-func TestHeartbeatsThatAreForgottenAreALossUntilThatIsNoted(t *testing.T) {
+func TestHeartbeatsThatAreForgottenAreALoss(t *testing.T) {
 	for name, fail := range map[string]func(*fixture, *Member){
+		"at once": func(*fixture, *Member) {},
 		"no answer": func(f *fixture, m *Member) {
 			h := heartbeat{role: RoleProxy, instance: m.o.Instance, epoch: m.acked, beat: m.beat}
 			if a, err := f.heartbeat(f.ctx, m.id, h); err != nil || !a.lost {

@@ -18,6 +18,18 @@ func (f *fixture) declareLost(flip time.Time) {
 	}
 }
 
+// restartedUnsure says that Redis was restarted, and lost at most what came last, which
+// somebody knew who has died.
+func (f *fixture) restartedUnsure() {
+	f.t.Helper()
+	f.ok(f.Suspect(f.ctx))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, false))
+	all[0].State = Replaying
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+}
+
 // After a loss during a switch, a record from before it, or one that only says
 // that something is under way, must not come to count because a request or a
 // copy ends whose outcome nobody knows: the stores tell which one is newest.
@@ -156,12 +168,7 @@ func TestDeleteThatTheLedgerStillKnowsOfIsNotUndoneByALoss(t *testing.T) {
 		want Store
 	}{
 		"what came last is lost": {func(f *fixture) {
-			f.ok(f.Suspect(f.ctx))
-			all, err := f.Losses(f.ctx)
-			f.ok(err)
-			f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, false))
-			all[0].State = Replaying
-			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+			f.restartedUnsure()
 		}, Target},
 		"it came back from before": {func(f *fixture) { f.declareLost(f.now) }, Source},
 		"and it was told again": {func(f *fixture) {
@@ -200,12 +207,7 @@ func TestDeleteWhoseCommitNeverCameIsNotUndoneByALoss(t *testing.T) {
 		if in := f.begin(object, BeginOptions{Removes: true}); !in.Newest {
 			t.Fatal("its client would not have been answered")
 		}
-		f.ok(f.Suspect(f.ctx))
-		all, err := f.Losses(f.ctx)
-		f.ok(err)
-		f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, false))
-		all[0].State = Replaying
-		f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+		f.restartedUnsure()
 		if buried {
 			if done, err := f.Bury(f.ctx, "p1", 0); !done || err != nil {
 				t.Fatal(done, err)

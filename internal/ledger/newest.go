@@ -32,14 +32,19 @@ const (
 )
 
 // Newest says which store holds the newest content of an object that the ledger
-// knows nothing of any more, and whether they differ at all. since is how long ago
-// main changed. The ledger's word that main has it (Hint) holds, unless the switch was
-// turned back, for whoever did not tell what they did wrote main as well. But for uploads only main has taken writes since then, so what was
-// written there since is the newest, unless a copy put it there (Copied), or an upload
-// ended on the old main (Hint) and that is not clearly older; else it is what the old main holds, which took
-// them all before. Where main has nothing, its clients have deleted it since, unless the
-// old main's is so young that it may not have been copied: an acknowledged write
-// that is lost is worse than a delete that is; or the ledger still knows of it (Hint).
+// knows nothing certain of any more, and whether they differ at all. since is how long
+// ago main changed. The evidence is asked in the order of how far it can be wrong:
+//
+//   - the ledger's word that main has it (Hint), unless the switch was turned back:
+//     whoever did not tell what they did wrote main as well;
+//   - what a copy has put on main (Copied) is not what a client wrote there;
+//   - the ledger's word that the old main has it, unless main's is clearly younger:
+//     an upload ended there;
+//   - but for uploads only main has taken writes since it changed: what was written
+//     there since is the newest, else what the old main holds, which took them all
+//     before. Where main has nothing, its clients have deleted it since, unless the old
+//     main's is so young that it may not have been copied: an acknowledged write that
+//     is lost is worse than a delete that is.
 func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	r := l.Route
 	main, old := seen[r.Main], seen[r.Main.Other()]

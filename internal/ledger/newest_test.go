@@ -83,12 +83,7 @@ func TestUploadThatEndedLaterOnTheOldMainIsTheNewestAfterALoss(t *testing.T) {
 	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
 	old := Source
 	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &old})))
-	f.ok(f.Suspect(f.ctx))
-	all, err := f.Losses(f.ctx)
-	f.ok(err)
-	f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, false))
-	all[0].State = Replaying
-	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+	f.restartedUnsure()
 	loc, err := f.Lookup(f.ctx, object)
 	f.ok(err)
 	for _, c := range []struct {

@@ -234,9 +234,6 @@ type answer struct {
 // lastBeat returns the number of a session's last heartbeat, if the session is known.
 func (l *Ledger) lastBeat(ctx context.Context, session string) (int64, bool, error) {
 	n, err := l.rdb.HGet(ctx, l.global()+"s:"+session, "beat").Int64()
-	if errors.Is(err, redis.Nil) {
-		return 0, false, nil
-	}
 	return n, err == nil, wrap("heartbeat", err)
 }
 

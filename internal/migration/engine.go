@@ -57,13 +57,12 @@ func (e *Engine) Step(ctx context.Context, in Input) (Output, error) {
 		if !errors.Is(err, ledger.ErrNoRoute) {
 			return unavailable(out, err)
 		}
-		if old := (*tooOld)(nil); errors.As(err, &old) {
-			out.Phase = Pending
-			out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "RedisTooOld", old.Error()))
-			return out, nil
-		}
 		out.Phase = Pending
-		out.Conditions = append(out.Conditions, cond(CondLedgerHealthy, false, "Waiting", "The ledger is set up once both stores are reachable."))
+		why := cond(CondLedgerHealthy, false, "Waiting", "The ledger is set up once both stores are reachable.")
+		if old := (*tooOld)(nil); errors.As(err, &old) {
+			why = cond(CondLedgerHealthy, false, "RedisTooOld", old.Error())
+		}
+		out.Conditions = append(out.Conditions, why)
 		return out, nil
 	}
 	if err := e.read(ctx, &f, &out); err != nil {
