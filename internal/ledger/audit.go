@@ -178,20 +178,17 @@ func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id strin
 	if session == "" {
 		return "", t, "", nil, ErrFenced // not registered yet
 	}
-	v, err := l.run(ctx, l.call(auditClaimScript, l.global(), session, kind))
+	v, err := l.run(ctx, l.call(auditClaimScript, l.global(), session, kind, newID()))
 	if err != nil {
 		return "", t, "", nil, err
 	}
-	a := strs(v)
-	if len(a) == 0 {
-		return "", t, "", nil, ErrNoWork
+	a, err := claimedTask(v)
+	if err != nil {
+		return "", t, "", nil, err
 	}
-	if a[0] == "FENCED" {
-		return "", t, "", nil, ErrFenced
-	}
-	t = AuditTask{Audit: a[2], Mode: a[3], Repair: a[4] == "1", Began: millis(number(a[5])),
-		Explained: millis(number(a[6])), Foreign: millis(number(a[7])), Switch: a[8] == "1"}
-	return a[1], t, a[9], a[10:], nil
+	t = AuditTask{Audit: a[1], Mode: a[2], Repair: a[3] == "1", Began: millis(number(a[4])),
+		Explained: millis(number(a[5])), Foreign: millis(number(a[6])), Switch: a[7] == "1"}
+	return a[0], t, a[8], a[9:], nil
 }
 
 // ClaimAuditRange takes a part of the listings to compare, or ErrNoWork: also

@@ -787,7 +787,9 @@ func TestRepeatedClaimIsToldFromOneThatFoundNothing(t *testing.T) {
 	f.route(steady)
 	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
 	f.ok(f.AddBuckets(f.ctx, "b"))
+	f.ok(f.StartAudit(f.ctx, AuditSpec{ID: "1", Mode: "ETag", Buckets: []string{"b"}}))
 	for name, c := range map[string]call{
+		"audit":   f.call(auditClaimScript, f.global(), "w1", "a", "call3"),
 		"events":  f.call(claimEventsScript, f.prefix(object), "w1", 10, "call"),
 		"objects": f.call(claimObjectsScript, f.prefix(object), "w1", "b", "call2", "new"),
 		"task":    f.call(claimTaskScript, f.global(), "w1", "b", "call"),

@@ -118,17 +118,16 @@ func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	a := strs(v)
-	if len(a) == 0 {
+	return claimedTask(v)
+}
+
+// claimedTask returns a claimed task's id and what it is.
+func claimedTask(v any) ([]string, error) {
+	list, _ := v.([]any)
+	if len(list) == 0 {
 		return nil, ErrNoWork
 	}
-	switch a[0] {
-	case "FENCED":
-		return nil, ErrFenced
-	case "AGAIN":
-		return nil, errAgain
-	}
-	return a[1:], nil
+	return strs(list[1:]), claimed(list)
 }
 
 // task runs a script that answers 0 when the task is not ours.

@@ -3,14 +3,13 @@
 -- repeated the call.
 local s, kind = ARGV[2], ARGV[3]
 if fenced(s) then return {'FENCED'} end
-local call = G .. 'once:' .. s .. ':' .. ARGV[4]
-if redis.call('EXISTS', call) == 1 then return {'AGAIN'} end
+if again(s, ARGV[4]) then return {'AGAIN'} end
 local id = redis.call('LPOP', G .. kind .. 'q')
 if not id then
   if kind == 'r' then redis.call('SET', G .. 'hungry', '1', 'PX', 2000) end
   return {}
 end
-redis.call('SET', call, '1', 'EX', 60)
+once(s, ARGV[4])
 redis.call('HSET', G .. 'w:' .. s, kind .. ':' .. id, NOW)
 if kind == 'b' then
   redis.call('HSET', G .. 'b:' .. id, 'state', 'Copying')

@@ -10,6 +10,11 @@ else
 end
 local function fenced(session) return redis.call('EXISTS', G .. 'dead:' .. session) == 1 end
 
+-- once notes that a call of a session has claimed a task; again says that the network repeated it:
+-- nobody heard of what it claimed, and the session has to end.
+local function once(session, call) redis.call('SET', G .. 'once:' .. session .. ':' .. call, '1', 'EX', 60) end
+local function again(session, call) return redis.call('EXISTS', G .. 'once:' .. session .. ':' .. call) == 1 end
+
 -- drain ends a bucket's copying when nothing of it is left to list or copy.
 local function closeone(bucket, by)
   if redis.call('HINCRBY', G .. 'b:' .. bucket, 'open', by) <= 0 and redis.call('HGET', G .. 'b:' .. bucket, 'state') == 'Listing' then
