@@ -178,7 +178,7 @@ func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id strin
 	if session == "" {
 		return "", t, "", nil, ErrFenced // not registered yet
 	}
-	v, err := l.run(ctx, l.call(auditClaimScript, l.global(), session, kind, newID()))
+	v, err := l.run(ctx, l.call(auditClaimScript, l.global(), session, kind, l.newID()))
 	if err != nil {
 		return "", t, "", nil, err
 	}

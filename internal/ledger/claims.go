@@ -53,13 +53,13 @@ func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]
 	var out []Claim
 	first := 0
 	if l.shards > 1 {
-		first = int(intentID.Add(1) % uint64(l.shards))
+		first = int(l.calls.Add(1) % uint64(l.shards))
 	}
 	for i := range l.shards {
 		if len(out) >= limit {
 			break
 		}
-		v, err := l.run(ctx, l.callAs(claimEventsScript, (first+i)%l.shards, session, limit-len(out), newID()))
+		v, err := l.run(ctx, l.callAs(claimEventsScript, (first+i)%l.shards, session, limit-len(out), l.newID()))
 		if err != nil {
 			return out, err
 		}
@@ -92,7 +92,7 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 	var calls []call
 	for i, ks := range byShard {
 		if len(ks) > 0 {
-			calls = append(calls, l.callAs(claimObjectsScript, i, session, append([]any{bucket, newID()}, ks...)...))
+			calls = append(calls, l.callAs(claimObjectsScript, i, session, append([]any{bucket, l.newID()}, ks...)...))
 		}
 	}
 	vs, errs := l.runAll(ctx, calls)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"time"
 )
 
@@ -53,10 +52,8 @@ type Change struct {
 	Store  Store
 }
 
-var intentID atomic.Uint64
-
-// newID tells the calls of one process apart.
-func newID() string { return strconv.FormatUint(intentID.Add(1), 36) }
+// newID tells the calls of one session apart.
+func (l *Ledger) newID() string { return strconv.FormatUint(l.calls.Add(1), 36) }
 
 // Begin stores the intent of one write and says where it goes. Errors:
 // ErrUnavailable, ErrNoRoute, ErrFenced, ErrHeld, ErrLocked, ErrNotInSync, ErrMoved, ErrUnknown. With
@@ -117,7 +114,7 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	args = append(args, want, flag(opt.InSync), bucket, flag(opt.Removes), flag(opt.Compared))
 	ids := make([]string, len(keys))
 	for i, k := range keys {
-		ids[i] = newID()
+		ids[i] = l.newID()
 		args = append(args, ids[i], k)
 	}
 	began, shard := time.Now(), l.shardOf(Object{bucket, keys[0]})

@@ -114,6 +114,7 @@ type Ledger struct {
 	now    func() time.Time
 	texts  map[*script]*script
 	seen   atomic.Int64 // largest epoch that is known to have been in force
+	calls  atomic.Uint64
 	told   witness
 }
 

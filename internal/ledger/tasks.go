@@ -114,7 +114,7 @@ func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string,
 	if session == "" {
 		return nil, ErrFenced // not registered yet
 	}
-	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind, newID()))
+	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind, l.newID()))
 	if err != nil {
 		return nil, err
 	}

@@ -105,11 +105,12 @@ func (w *world) scriptOf(args []any) string {
 // labelOf tells calls apart that are made at the same instant, by what does not
 // depend on their order.
 func (w *world) labelOf(requests [][]any) string {
-	var b strings.Builder
-	for _, args := range requests {
+	parts := make([]string, len(requests))
+	for i, args := range requests {
 		name := w.scriptOf(args)
+		var b strings.Builder
 		b.WriteString(name)
-		if name == "claimtask" || name == "elect" {
+		if name == "claimtask" || name == "auditclaim" || name == "elect" {
 			b.WriteString(" " + text(args[6]))
 		}
 		for _, a := range args[1:] {
@@ -117,8 +118,10 @@ func (w *world) labelOf(requests [][]any) string {
 				b.WriteString(" " + s)
 			}
 		}
+		parts[i] = b.String()
 	}
-	return b.String()
+	slices.Sort(parts) // some pipelines come from a map
+	return strings.Join(parts, "")
 }
 
 // execute runs requests on the real Redis.
@@ -185,7 +188,7 @@ func (w *world) execute(p *process, requests [][]any) []any {
 		if e, ok := answers[i].(redisError); ok && strings.HasPrefix(string(e), "ERR") {
 			w.problem("a script failed: %s: %s", name, e)
 		}
-		if w.tracing && !dull[name] {
+		if w.tracing && (*everything || !dull[name]) {
 			w.write(p, "%s %s = %s", name, brief(args), brief(answers[i]))
 		}
 	}

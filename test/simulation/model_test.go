@@ -162,15 +162,23 @@ func (w *world) dropDeleted() {
 }
 
 // seenFrom returns what the copy may have written, as far as anybody saw it: what
-// was read at its destination and had been written to, or read at, its source.
+// was read at its destination and had been written to, or read at, its source, or
+// where another such copy may have brought it from.
 func (w *world) seenFrom(c strayCopy) []string {
 	var out []string
+	from := map[string]bool{c.from: true}
+	for range w.stray { // as many steps as there can be
+		for _, other := range w.stray {
+			from[other.from] = from[other.from] || from[other.to]
+		}
+	}
 	held := map[string]bool{}
 	for _, o := range w.history {
 		switch in := o.Input.(input); {
-		case in.key == c.from && in.kind == "read":
+		case !from[in.key]:
+		case in.kind == "read":
 			held[o.Output.(output).value] = true
-		case in.key == c.from:
+		default:
 			held[in.value] = true
 		}
 	}

@@ -5,30 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// server is a connection to the real Redis, opened outside of the bubble: a
-// goroutine that waits for it is not durably blocked, so the virtual clock
-// stands still meanwhile.
+// server is a connection to the real Redis. Nothing else of this process runs
+// while it waits for an answer: the virtual clock stands still meanwhile, and what
+// the other goroutines do does not depend on how long Redis takes.
 type server struct {
-	mu   sync.Mutex
-	conn net.Conn
-	in   *bufio.Reader
-	out  []byte
+	mu  sync.Mutex
+	fd  stopped
+	in  *bufio.Reader
+	out []byte
 }
 
 func dial(socket string) (*server, error) {
-	c, err := net.Dial("unix", socket)
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &server{conn: c, in: bufio.NewReaderSize(c, 64<<10)}, nil
+	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket}); err != nil {
+		return nil, errors.Join(err, syscall.Close(fd))
+	}
+	return &server{fd: stopped(fd), in: bufio.NewReaderSize(stopped(fd), 64<<10)}, nil
+}
+
+// stopped is a connection that is read and written without telling Go's scheduler,
+// which would let another goroutine run.
+type stopped int
+
+func (fd stopped) Read(b []byte) (int, error) {
+	n, err := fd.raw(syscall.SYS_READ, b)
+	if n == 0 && err == nil {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (fd stopped) Write(b []byte) (int, error) {
+	for sent := 0; sent < len(b); {
+		n, err := fd.raw(syscall.SYS_WRITE, b[sent:])
+		if err != nil {
+			return sent, err
+		}
+		sent += n
+	}
+	return len(b), nil
+}
+
+func (fd stopped) raw(call uintptr, b []byte) (int, error) {
+	for {
+		n, _, err := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		switch err {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, err
+		}
+	}
 }
 
 // redisError is an error that Redis answered.
@@ -54,7 +94,7 @@ func (s *server) do(cmds ...[]any) []any {
 			s.out = append(append(append(s.out, "\r\n"...), v...), "\r\n"...)
 		}
 	}
-	if _, err := s.conn.Write(s.out); err != nil {
+	if _, err := s.fd.Write(s.out); err != nil {
 		panic(fmt.Sprintf("redis: %v", err))
 	}
 	answers := make([]any, len(cmds))

@@ -19,16 +19,17 @@ import (
 )
 
 var (
-	histories = flag.Int("histories", 0, "how many histories to play; 0: for as long as -for says")
-	period    = flag.Duration("for", 10*time.Second, "how long to play")
-	first     = flag.Uint64("first", 1, "the first seed")
-	stride    = flag.Uint64("stride", 1, "from one seed to the next")
-	oneSeed   = flag.Uint64("seed", 0, "play this seed only, and print what happens in it")
-	aimed     = flag.Int("aim", int(anything), "what all histories aim at, see rough_test.go")
-	versioned = flag.Bool("versioned", false, "only seeds whose bucket keeps versions")
-	twice     = flag.Bool("twice", false, "play each seed twice and tell those that differ")
-	goOn      = flag.Bool("go-on", false, "go on after a failure, and count")
-	scripts   map[string]luaScript
+	histories  = flag.Int("histories", 0, "how many histories to play; 0: for as long as -for says")
+	period     = flag.Duration("for", 10*time.Second, "how long to play")
+	first      = flag.Uint64("first", 1, "the first seed")
+	stride     = flag.Uint64("stride", 1, "from one seed to the next")
+	oneSeed    = flag.Uint64("seed", 0, "play this seed only, and print what happens in it")
+	aimed      = flag.Int("aim", int(anything), "what all histories aim at, see rough_test.go")
+	versioned  = flag.Bool("versioned", false, "only seeds whose bucket keeps versions")
+	twice      = flag.Bool("twice", false, "play each seed twice and tell those that differ")
+	everything = flag.Bool("everything", false, "print idle workers' polls and heartbeats too")
+	goOn       = flag.Bool("go-on", false, "go on after a failure, and count")
+	scripts    map[string]luaScript
 )
 
 func TestMain(m *testing.M) {
@@ -171,7 +172,8 @@ func TestHistories(t *testing.T) {
 		return
 	}
 	all := &tally{faults: map[string]int{}, routes: map[string]int{}, began: time.Now()}
-	differ, bad := 0, 0
+	var differ []uint64
+	bad := 0
 	told := time.Now()
 	for seed := *first; ; seed += *stride {
 		if *histories > 0 && all.histories >= *histories || *histories == 0 && time.Since(all.began) > *period {
@@ -185,7 +187,7 @@ func TestHistories(t *testing.T) {
 		all.add(r)
 		if *twice {
 			if again := l.play(t, seed, newPlan(seed, aim(*aimed)), nil, false); again.digest != r.digest || again.problem != r.problem {
-				differ++
+				differ = append(differ, seed)
 			}
 		}
 		if r.problem != "" {
@@ -203,7 +205,7 @@ func TestHistories(t *testing.T) {
 	}
 	fmt.Println(all)
 	if *twice {
-		fmt.Printf("%d of %d seeds did not replay exactly\n", differ, all.histories)
+		fmt.Printf("%d of %d seeds did not replay exactly: %v\n", len(differ), all.histories, differ)
 	}
 	if bad > 0 {
 		fmt.Printf("%d of %d histories failed\n", bad, all.histories)

@@ -201,10 +201,14 @@ func (p *process) call(ctx context.Context, to peer, label string, within time.D
 	case <-p.dead:
 		return give(errBroken)
 	}
-	answer := time.NewTimer(f.after)
-	defer answer.Stop()
+	var answered <-chan time.Time
+	if f.lost == 0 || f.lost > f.before+f.after { // at the same instant the loss is first, always
+		t := time.NewTimer(f.after)
+		defer t.Stop()
+		answered = t.C
+	}
 	select {
-	case <-answer.C:
+	case <-answered:
 	case <-lost:
 		return give(errBroken)
 	case <-ctx.Done():
