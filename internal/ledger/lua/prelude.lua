@@ -144,12 +144,11 @@ local function save(r)
     redis.call('HDEL', P .. 'fail', r.id)
   end
   if not dirty then redis.call('ZREM', P .. 'q', r.id) end
-  if not visible and r.c == '' and not locked(r) then
+  if not visible and r.c == '' then
     if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
   else
     redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
       'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt, 'f', r.f, 'e', r.e)
-    if not visible and r.c == '' then redis.call('PEXPIREAT', P .. 'o:' .. r.id, select(2, locked(r))) else redis.call('PERSIST', P .. 'o:' .. r.id) end
   end
   r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
 end
