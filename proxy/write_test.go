@@ -535,6 +535,28 @@ func TestEmptyBodyWithExpectIsAnswered(t *testing.T) {
 	}
 }
 
+// versitygw takes an unsigned body that ends in good order for a whole one, however long it was to be.
+func TestHalfSentBodyOverwritesNothing(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.put(r.client, "k", "as it was")
+	ended := make(chan struct{})
+	r.hooks[0].set(func(req *http.Request, send next) (*http.Response, error) {
+		defer close(ended)
+		return send(req)
+	})
+	conn := r.dial(r.signed(http.MethodPut, "/"+r.bucket+"/k", ""), 64<<10, "", strings.Repeat("x", 40<<10))
+	r.eventually("it is forwarded", r.open)
+	r.must(conn.(*net.TCPConn).SetLinger(0))
+	r.must(conn.Close())
+	<-ended
+	r.hooks[0].set(nil)
+	for range 50 {
+		if got := r.get(r.direct[0], "k"); got != "as it was" {
+			t.Fatalf("%d bytes are left of it: %.20q", len(got), got)
+		}
+	}
+}
+
 func TestStalledStoreFailsTheWriteInDoubt(t *testing.T) {
 	r := newRig(t, rigOptions{config: func(c *Config) { c.IdleTimeout, c.ResponseTimeout = 100*time.Millisecond, 100*time.Millisecond }})
 	r.hooks[0].set(func(req *http.Request, _ next) (*http.Response, error) {

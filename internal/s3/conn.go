@@ -2,7 +2,9 @@ package s3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -22,8 +24,14 @@ var ErrUnwritten = errors.New("the connection ended before anything was sent")
 
 // patientConn lets the answer of a store win that refuses a request before it has
 // read the body, and closes: net/http drops the answer as soon as a write fails.
+//
+// It ends with a reset, also when its process is killed. Some servers take a body
+// that ends in good order, before its Content-Length, for a whole one (fasthttp's
+// stream, so versitygw's PutObject with an unsigned payload): what is left of a
+// request that was given up would overwrite an object.
 type patientConn struct {
 	net.Conn
+	raw   net.Conn // below TLS, whose Close would end in good order
 	state atomic.Int32
 	ended sync.Once
 	end   chan struct{} // closed when nothing more can be read
@@ -79,15 +87,55 @@ func (c *patientConn) ReadFrom(r io.Reader) (int64, error) {
 
 func (c *patientConn) Close() error {
 	c.ended.Do(func() { close(c.end) })
-	return c.Conn.Close()
+	return c.raw.Close()
 }
 
-func patientDial(dialer *net.Dialer) func(context.Context, string, string) (net.Conn, error) {
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+func patientDial(dialer *net.Dialer) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return &patientConn{Conn: conn, end: make(chan struct{})}, nil
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			if err := tcp.SetLinger(0); err != nil {
+				return nil, errors.Join(err, conn.Close())
+			}
+		}
+		return &patientConn{Conn: conn, raw: conn, end: make(chan struct{})}, nil
+	}
+}
+
+// patientTLS is patientDial with TLS on top. config returns what to shake hands with, or nil.
+func patientTLS(dialer *net.Dialer, within time.Duration, config func() *tls.Config) dialFunc {
+	dial := patientDial(dialer)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		raw := conn.(*patientConn).raw //nolint:forcetypeassert // made above
+		c := config().Clone()
+		if c == nil {
+			c = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		c.ServerName = host
+		secure := tls.Client(raw, c)
+		if err = raw.SetDeadline(time.Now().Add(within)); err == nil {
+			err = secure.HandshakeContext(ctx)
+		}
+		if err == nil {
+			err = raw.SetDeadline(time.Time{})
+		}
+		if err != nil {
+			_ = raw.Close()
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		return &patientConn{Conn: secure, raw: raw, end: make(chan struct{})}, nil
 	}
 }

@@ -3,12 +3,16 @@ package s3
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -117,5 +121,70 @@ func TestNewConnectionThatEndsUnwrittenSaysSo(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A request that is given up ends with a reset, with TLS too: servers may take a body
+// that ends in good order for a whole one.
+func TestRequestThatIsGivenUpEndsWithAReset(t *testing.T) {
+	made := httptest.NewUnstartedServer(nil)
+	made.StartTLS()
+	config := &tls.Config{Certificates: made.TLS.Certificates, MinVersion: tls.VersionTLS12}
+	roots := x509.NewCertPool()
+	roots.AddCert(made.Certificate())
+	made.Close()
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = l.Close() }()
+			if scheme == "https" {
+				l = tls.NewListener(l, config)
+			}
+			begun, ended := make(chan struct{}), make(chan error, 1)
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					ended <- err
+					return
+				}
+				defer func() { _ = conn.Close() }()
+				body := bufio.NewReader(conn)
+				for line := "-"; line != "\r\n" && err == nil; {
+					line, err = body.ReadString('\n')
+				}
+				close(begun)
+				_, err = io.Copy(io.Discard, body)
+				ended <- err
+			}()
+			transport := NewTransport()
+			transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			body, writer := io.Pipe()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPut, scheme+"://"+l.Addr().String()+"/b/k", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = 1 << 20
+			gone := make(chan struct{})
+			go func() {
+				defer close(gone)
+				if resp, err := transport.RoundTrip(req); err == nil {
+					_ = resp.Body.Close()
+					t.Error("an answer that was never sent")
+				}
+			}()
+			_, _ = writer.Write(make([]byte, 100<<10))
+			<-begun
+			cancel()
+			if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the body ended with %v", err)
+			}
+			_ = writer.Close() // net/http waits for who reads it
+			<-gone
+		})
 	}
 }

@@ -107,10 +107,9 @@ func NewTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	return &http.Transport{
+	t := &http.Transport{
 		DialContext:           patientDial(dialer),
 		Protocols:             protocols,
-		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		// Shorter than what servers and balancers keep, so that a request
 		// seldom meets a connection that is being closed.
@@ -121,6 +120,8 @@ func NewTransport() *http.Transport {
 		ReadBufferSize:         64 << 10,
 		MaxResponseHeaderBytes: 1 << 20,
 	}
+	t.DialTLSContext = patientTLS(dialer, 10*time.Second, func() *tls.Config { return t.TLSClientConfig })
+	return t
 }
 
 // NewTransport is [NewTransport] with the endpoint's CABundle trusted.
