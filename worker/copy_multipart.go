@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
@@ -51,9 +52,11 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 		p.checksums = checksums{}
 	}
 	if k.on == forEvents && k.tries == 0 {
-		k.dropLeftovers(ctx)
+		k.dropLeftovers(ctx, k.c.Object, k.c.To)
 	}
-	if err := k.led.CreatingUpload(ctx, k.c.Object, time.Now()); err != nil {
+	mine := ledger.CopyUpload{Object: k.c.Object, Store: k.c.To, Began: time.Now()}
+	first, err := k.led.CreatingUpload(ctx, mine)
+	if err != nil {
 		return err
 	}
 	// Sent again by the SDK, it could leave an upload that nobody has heard of.
@@ -64,14 +67,7 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	// Clients list uploads on both stores during a switch: this one is none of
 	// theirs, which the ledger says by placing it on the other store.
 	id := *up.UploadId
-	if err = k.led.PutUpload(ctx, k.c.Object, id, k.c.From); err == nil {
-		_ = k.led.CreatedUpload(ctx, k.c.Object) // else another look before the next copy
-		defer func() {
-			dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			defer cancel()
-			_ = k.led.DeleteUpload(dctx, k.c.Object, id) // else forgotten when the switch is done
-		}()
-	}
+	err = k.led.PutUpload(ctx, k.c.Object, id, k.c.From)
 	var sent []sentPart
 	if err == nil {
 		sent, err = k.sendParts(ctx, p, id, parts)
@@ -83,14 +79,21 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 		err = errAgain
 	}
 	if err == nil {
-		err = k.completeUpload(ctx, p, *up.UploadId, sent)
+		err = k.completeUpload(ctx, p, id, sent)
 	}
-	if err != nil {
-		actx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		_, _ = k.to.api.AbortMultipartUpload(actx, &awss3.AbortMultipartUploadInput{Bucket: &k.dst, Key: &k.key, UploadId: up.UploadId})
+	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if (err == nil || k.abort(ectx, id)) && first {
+		_ = k.led.EndedUpload(ectx, mine) // else somebody has a look
 	}
+	_ = k.led.DeleteUpload(ectx, k.c.Object, id) // else forgotten when the switch is done
 	return err
+}
+
+// abort ends a copy's upload, and reports whether it is gone.
+func (k *copying) abort(ctx context.Context, id string) bool {
+	_, err := k.to.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &k.dst, Key: &k.key, UploadId: &id})
+	return err == nil || s3.Classify(err) == s3.NotFound
 }
 
 // plan finds the part boundaries: the source's own where it tells them, else

@@ -286,6 +286,53 @@ func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
 	}
 }
 
+// Nobody may copy the object in parts ever again: it was overwritten by a small one, or
+// the route was changed.
+func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		route func(l *lab)
+		known bool
+		on    ledger.Store
+	}{
+		"on the follower":             {func(*lab) {}, false, ledger.Target},
+		"on the follower, known":      {func(*lab) {}, true, ledger.Target},
+		"on the new main in a switch": {func(l *lab) { l.switched(ledger.Source) }, false, ledger.Target},
+		"known, there":                {func(l *lab) { l.switched(ledger.Source) }, true, ledger.Target},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			o := ledger.Object{Bucket: "photos", Key: "k"}
+			l.bucket(ledger.Source, o.Bucket)
+			l.bucket(ledger.Target, o.Bucket)
+			up, err := l.stores[c.on].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
+			l.must(err)
+			if c.known {
+				l.must(l.led.PutUpload(t.Context(), o, *up.UploadId, c.on.Other()))
+			}
+			note := ledger.CopyUpload{Object: o, Store: c.on, Began: time.Now()}
+			_, err = l.led.CreatingUpload(t.Context(), note)
+			l.must(err)
+			w, _ := l.start(nil)
+			c.route(l)
+			l.must(w.sweepUploads(t.Context(), w.member.ID()))
+			if got := l.openUploads(c.on, o.Bucket); len(got) == 0 {
+				t.Error("aborted while it may belong to a copy that has just begun")
+			}
+			note.Began = time.Now().Add(-w.cfg.MaxInFlight - clockSkew)
+			_, err = l.led.CreatingUpload(t.Context(), note)
+			l.must(err)
+			l.must(w.sweepUploads(t.Context(), w.member.ID()))
+			if got := l.openUploads(c.on, o.Bucket); len(got) > 0 {
+				t.Errorf("open: %q", got)
+			}
+			if all, err := l.led.CopyUploads(t.Context()); err != nil || len(all) > 0 {
+				t.Errorf("noted: %v %v", all, err)
+			}
+			l.synced()
+		})
+	}
+}
+
 // During a switch clients create uploads on the same store. One of which nothing is
 // known is a leftover if it is nobody's who has not ended.
 func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
@@ -293,10 +340,12 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 		do   func(l *lab, o ledger.Object)
 		left bool
 	}{
-		"a leftover":                     {func(*lab, ledger.Object) {}, false},
-		"a client's, not placed yet":     {func(l *lab, o ledger.Object) { l.begin(o, ledger.Target) }, true},
-		"Redis lost where uploads live":  {func(l *lab, _ ledger.Object) { l.must(l.led.MarkLost(l.t.Context(), time.Now())) }, true},
-		"no copy has created one":        {func(l *lab, o ledger.Object) { l.must(l.led.CreatedUpload(l.t.Context(), o)) }, true},
+		"a leftover":                    {func(*lab, ledger.Object) {}, false},
+		"a client's, not placed yet":    {func(l *lab, o ledger.Object) { l.begin(o, ledger.Target) }, true},
+		"Redis lost where uploads live": {func(l *lab, _ ledger.Object) { l.must(l.led.MarkLost(l.t.Context(), time.Now())) }, true},
+		"no copy has created one": {func(l *lab, o ledger.Object) {
+			l.must(l.led.EndedUpload(l.t.Context(), ledger.CopyUpload{Object: o, Store: ledger.Target}))
+		}, true},
 		"that is where they live anyway": {func(l *lab, _ ledger.Object) { l.switched(ledger.Target) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,13 +354,12 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 			l.bucket(ledger.Target, o.Bucket)
 			w, _ := l.start(nil)
 			l.switched(ledger.Source)
-			l.must(l.led.CreatingUpload(t.Context(), o, time.Now()))
-			_, err := l.stores[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
+			_, err := l.led.CreatingUpload(t.Context(), ledger.CopyUpload{Object: o, Store: ledger.Target, Began: time.Now()})
+			l.must(err)
+			_, err = l.stores[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
 			l.must(err)
 			c.do(l, o)
-			to := w.stores[ledger.Target]
-			k := &copying{Worker: w, c: ledger.Claim{Object: o, From: ledger.Source, To: ledger.Target}, to: to, dst: to.bucket(o.Bucket), key: o.Key}
-			k.dropLeftovers(t.Context())
+			w.dropLeftovers(t.Context(), o, ledger.Target)
 			if left := len(l.openUploads(ledger.Target, o.Bucket)) > 0; left != c.left {
 				t.Errorf("left: %v", left)
 			}

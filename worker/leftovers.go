@@ -2,51 +2,123 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
 )
 
-// dropLeftovers aborts the uploads that copies of this object left on the follower
-// when their worker was killed: whatever such a worker was at is copied again. Only
-// the claim's holder copies an object, so none of them is under way. One that was
-// killed before it heard of its upload has said that it was about to create it. A
-// failure is left to the next copy.
-func (k *copying) dropLeftovers(ctx context.Context) {
+const (
+	// leftoversEvery is how often it is looked for uploads of copies that have ended
+	// without saying so.
+	leftoversEvery = 10 * time.Second
+	leftoversLease = "leftovers"
+	// clockSkew is how far the clocks of workers may be apart.
+	clockSkew = time.Minute
+	// storeSkew is what signatures allow a store's clock to be off.
+	storeSkew = 15 * time.Minute
+)
+
+// dropLeftovers aborts the uploads that copies of an object left on a store when their
+// worker was killed, and reports whether it could look at them all. The caller holds
+// the object's claim: nobody else copies it, so none of them is under way. One that was
+// killed before it heard of its upload has said that it was about to create it.
+func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.Store) bool {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	out, err := k.to.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &k.dst, Prefix: &k.key, MaxUploads: aws.Int32(100)})
-	if err != nil || len(out.Uploads) == 0 {
-		return
+	s := w.stores[on]
+	bucket := s.bucket(o.Bucket)
+	out, err := s.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &o.Key, MaxUploads: aws.Int32(100)})
+	if isCode(err, "NoSuchBucket") || err == nil && len(out.Uploads) == 0 {
+		return true
 	}
-	began, interrupted, err := k.led.UnknownUpload(ctx, k.c.Object)
 	if err != nil {
-		return
+		return false
+	}
+	noted, interrupted, err := w.led.CopyUpload(ctx, o, on)
+	if err != nil {
+		return false
 	}
 	// In Steady only copies write the follower.
-	alone := interrupted && k.gate.enter(k.c.From)
+	alone := interrupted && w.gate.enter(on.Other())
 	if alone {
-		defer k.gate.leave()
+		defer w.gate.leave()
 	}
 	// Clients' uploads are placed before what created them has ended.
-	busy, err := k.led.Open(ctx, k.c.Object, k.c.To)
+	busy, err := w.led.Open(ctx, o, on)
 	if err != nil {
-		return
+		return false
 	}
+	whole := true
 	for _, u := range out.Uploads {
-		// A store's clock is within what signatures allow.
-		if aws.ToString(u.Key) != k.key || interrupted && aws.ToTime(u.Initiated).Before(began.Add(-15*time.Minute)) {
+		if aws.ToString(u.Key) != o.Key || interrupted && aws.ToTime(u.Initiated).Before(noted.Began.Add(-storeSkew)) {
 			continue
 		}
 		// A copy's upload was placed on the other store. One of which nothing was said is a
 		// client's where such uploads live, or its proxy is just about to place it.
-		at, sure, known, err := k.led.RememberedUpload(ctx, k.c.Object, aws.ToString(u.UploadId))
-		if err != nil || at != k.c.From || !known && !alone && (!interrupted || busy || !sure) {
+		at, sure, known, err := w.led.RememberedUpload(ctx, o, aws.ToString(u.UploadId))
+		if err != nil {
+			whole = false
 			continue
 		}
-		if _, err := k.to.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &k.dst, Key: &k.key, UploadId: u.UploadId}); err == nil {
-			_ = k.led.DeleteUpload(ctx, k.c.Object, aws.ToString(u.UploadId)) // else forgotten when the switch is done
+		if at == on || !known && !alone && (!interrupted || busy || !sure) {
+			continue
+		}
+		_, err = s.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &bucket, Key: &o.Key, UploadId: u.UploadId})
+		if err != nil {
+			whole = false
+			continue
+		}
+		_ = w.led.DeleteUpload(ctx, o, aws.ToString(u.UploadId)) // else forgotten when the switch is done
+	}
+	return whole
+}
+
+// leftoversLoop has one worker at a time look for uploads that copies have left.
+func (w *Worker) leftoversLoop(take, work context.Context) {
+	for take.Err() == nil {
+		if session, ok := w.elected(work, leftoversLease, 3*leftoversEvery); ok {
+			if err := w.sweepUploads(work, session); err != nil {
+				w.log.V(1).Info("leftover uploads not looked at", "error", err.Error())
+			}
+		}
+		_ = sleep(take, leftoversEvery)
+	}
+}
+
+// sweepUploads looks at the uploads of copies that have ended without saying so: their
+// object may never be copied in parts again. Clients would see them once the store is
+// main, and a switch back would wait for them.
+func (w *Worker) sweepUploads(ctx context.Context, session string) error {
+	if r, ok := w.member.Route(); !ok || !r.Run {
+		return nil
+	}
+	all, err := w.led.CopyUploads(ctx)
+	if err != nil {
+		return err
+	}
+	for _, u := range all {
+		if time.Since(u.Began) < w.cfg.MaxInFlight+clockSkew {
+			continue // it may yet be created
+		}
+		claims, err := w.led.ClaimObjects(ctx, session, u.Object.Bucket, []string{u.Object.Key})
+		w.abandonIfLost(err)
+		if err != nil {
+			return err
+		}
+		for _, c := range claims { // none while it is copied
+			if w.dropLeftovers(ctx, u.Object, u.Store) {
+				err = w.led.EndedUpload(ctx, u)
+			}
+			_, jerr := w.led.Judge(ctx, c, false)
+			w.abandonIfLost(jerr)
+			if err != nil || jerr != nil {
+				return errors.Join(err, jerr)
+			}
 		}
 	}
+	return nil
 }

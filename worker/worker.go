@@ -177,6 +177,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loop(w.eventLoop)
 	loop(w.sweepLoop)
 	loop(w.danglingLoop)
+	loop(w.leftoversLoop)
 	w.setReady(true)
 	g.Wait()
 	w.held.Wait()

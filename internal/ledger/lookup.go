@@ -189,22 +189,53 @@ func (l *Ledger) upload(ctx context.Context, o Object, uploadID string) (s Store
 	return storeOf(a[0]), a[1] == "1", a[3] == "1", nil
 }
 
-// CreatingUpload notes, before a copy creates a multipart upload, that there will be one
-// whose ID its process may never hear.
-func (l *Ledger) CreatingUpload(ctx context.Context, o Object, at time.Time) error {
-	return wrap("creating upload", l.rdb.HSet(ctx, l.prefix(o)+"uc", objectField(o), at.UnixMilli()).Err())
+// CopyUpload says that a copy may have an upload of an object on a store, of which no
+// client knows.
+type CopyUpload struct {
+	Object Object
+	Store  Store
+	// Began is when it was about to be created, by its worker's clock, to the ms.
+	Began time.Time
 }
 
-// UnknownUpload returns when a copy of an object that was interrupted began to create
-// a multipart upload, and whether there is one.
-func (l *Ledger) UnknownUpload(ctx context.Context, o Object) (time.Time, bool, error) {
-	ms, err := l.rdb.HGet(ctx, l.prefix(o)+"uc", objectField(o)).Int64()
-	return time.UnixMilli(ms), err == nil, wrap("unknown upload", err)
+func (u CopyUpload) field() string { return objectField(u.Object) + "\x00" + u.Store.code() }
+
+// CreatingUpload notes, before a copy creates a multipart upload, that there will be one.
+// The note stays until EndedUpload: a worker that is killed leaves it. It is not first if
+// another copy has left its note: that one's upload is not ended with this one's.
+func (l *Ledger) CreatingUpload(ctx context.Context, u CopyUpload) (first bool, err error) {
+	n, err := l.rdb.HSet(ctx, l.prefix(u.Object)+"uc", u.field(), u.Began.UnixMilli()).Result()
+	return n == 1, wrap("creating upload", err)
 }
 
-// CreatedUpload says that a copy's upload is known, or that there is none.
-func (l *Ledger) CreatedUpload(ctx context.Context, o Object) error {
-	return wrap("created upload", l.rdb.HDel(ctx, l.prefix(o)+"uc", objectField(o)).Err())
+// CopyUpload returns what is noted of a copy's upload of an object on a store.
+func (l *Ledger) CopyUpload(ctx context.Context, o Object, on Store) (u CopyUpload, found bool, err error) {
+	u = CopyUpload{Object: o, Store: on}
+	ms, err := l.rdb.HGet(ctx, l.prefix(o)+"uc", u.field()).Int64()
+	u.Began = time.UnixMilli(ms)
+	return u, err == nil, wrap("copy's upload", err)
+}
+
+// CopyUploads returns all of them. One call a shard.
+func (l *Ledger) CopyUploads(ctx context.Context) ([]CopyUpload, error) {
+	var out []CopyUpload
+	for i := range l.shards {
+		all, err := l.rdb.HGetAll(ctx, l.shard(i)+"uc").Result()
+		if err != nil {
+			return nil, wrap("copies' uploads", err)
+		}
+		for field, ms := range all {
+			if f := strings.Split(field, "\x00"); len(f) == 3 {
+				out = append(out, CopyUpload{Object{f[0], f[1]}, storeOf(f[2]), millis(number(ms))})
+			}
+		}
+	}
+	return out, nil
+}
+
+// EndedUpload says that nothing is left on a store of the uploads of copies of an object.
+func (l *Ledger) EndedUpload(ctx context.Context, u CopyUpload) error {
+	return wrap("ended upload", l.rdb.HDel(ctx, l.prefix(u.Object)+"uc", u.field()).Err())
 }
 
 // DeleteUpload forgets a finished multipart upload.
@@ -212,11 +243,11 @@ func (l *Ledger) DeleteUpload(ctx context.Context, o Object, uploadID string) er
 	return wrap("delete upload", l.rdb.HDel(ctx, l.prefix(o)+"u", uploadField(o, uploadID)).Err())
 }
 
-// ClearUploads forgets all uploads: they live on the route's Uploads store now.
+// ClearUploads forgets where uploads live: on the route's Uploads store, all of them.
 // One call a shard.
 func (l *Ledger) ClearUploads(ctx context.Context) error {
 	for i := range l.shards {
-		if err := wrap("clear uploads", l.rdb.Del(ctx, l.shard(i)+"u", l.shard(i)+"uc").Err()); err != nil {
+		if err := wrap("clear uploads", l.rdb.Del(ctx, l.shard(i)+"u").Err()); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,9 @@ const (
 	relistEvery = 30 * time.Second
 	// danglingFresh is how old a worker's report may be that lets a switch end.
 	danglingFresh = 15 * time.Second
+	// leftoversMost is how long a switch waits for the uploads of copies that may have
+	// been killed: an object that is written all the time leaves no time to look.
+	leftoversMost = 10 * time.Minute
 )
 
 // Step looks at everything once, does the next thing if its time has come, and

@@ -725,6 +725,34 @@ func TestRedisThatIsTooOldIsRefusedAtOnce(t *testing.T) {
 
 // A version that lives on the old store is deleted, when the engine has seen that
 // nothing is left there and before the route says that the switch is done.
+// Once the switch is done nobody can tell what killed copies have left on the new main
+// from clients' uploads.
+func TestSwitchWaitsForTheLookAtWhatCopiesHaveLeft(t *testing.T) {
+	w := newWorld(t)
+	w.to("SwitchStarted")
+	done := func() bool {
+		for range 3 {
+			w.dangling(0)
+			w.beat()
+			w.step()
+		}
+		return w.out.Phase == SwitchDone
+	}
+	note := ledger.CopyUpload{Object: ledger.Object{Bucket: "b", Key: "film"}, Store: ledger.Target, Began: w.e.Now()}
+	if _, err := w.e.Ledger.CreatingUpload(w.ctx, note); err != nil {
+		t.Fatal(err)
+	}
+	if done() {
+		t.Error("done, though an upload may be left")
+	}
+	if err := w.e.Ledger.EndedUpload(w.ctx, note); err != nil {
+		t.Fatal(err)
+	}
+	if !done() {
+		t.Errorf("%s %v", w.out.Phase, w.out.WaitingFor)
+	}
+}
+
 func TestNothingBeginsOnTheOldStoreOnceItWasSeenToBeDrained(t *testing.T) {
 	w := newWorld(t)
 	w.to("SwitchStarted")

@@ -121,6 +121,11 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	w = append(w, unburied(*f)...)
 	w = append(w, unhealed(*f, st.PreparingSince)...) // no audit has run since, whichever way it went
 	if len(w) == 0 {
+		if w, err = e.leftovers(ctx, r.Main); err != nil {
+			return err
+		}
+	}
+	if len(w) == 0 {
 		// A version of an object may be deleted on the old store at any time.
 		if w, err = e.closed(ctx, f, old); err != nil {
 			return err
@@ -150,6 +155,21 @@ func (e *Engine) closed(ctx context.Context, f *facts, old ledger.Store) (w []st
 		return nil, err
 	}
 	return leftOn(f.stats, old), nil
+}
+
+// leftovers says whether a worker has yet to look for uploads that copies may have left
+// on the new main: from then on nobody can tell them from clients' uploads.
+func (e *Engine) leftovers(ctx context.Context, main ledger.Store) (w []string, err error) {
+	all, err := e.Ledger.CopyUploads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range all {
+		if u.Store == main && e.Now().Sub(u.Began) < leftoversMost {
+			return []string{"a worker's look for multipart uploads that copies have left on the new store"}, nil
+		}
+	}
+	return nil, nil
 }
 
 // leftOn says what keeps a switch from ending on the old store.

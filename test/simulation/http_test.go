@@ -63,7 +63,11 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer w.mu.Unlock()
 		st := w.stores[t.store]
 		markers := st.vain
+		ids := st.ids
 		got = st.serve(r, q, body)
+		if st.ids > ids && t.p.is("worker") {
+			st.buckets[bucketOf(r)].uploads[st.uploadID()].copied = true
+		}
 		if st.vain > markers && t.p.is("worker") {
 			w.vain = append(w.vain, label)
 		}
@@ -99,9 +103,15 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		Header: h, Body: io.NopCloser(strings.NewReader(got.body)), ContentLength: length, Request: r}, nil
 }
 
+func bucketOf(r *http.Request) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	return name
+}
+
 // serve applies a request.
 func (s *store) serve(r *http.Request, q url.Values, body string) answer {
-	name, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	name := bucketOf(r)
+	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+name), "/")
 	b := s.buckets[name]
 	if b == nil && (r.Method != http.MethodPut || key != "") {
 		return refusal(404, "NoSuchBucket")

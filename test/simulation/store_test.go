@@ -27,6 +27,7 @@ type upload struct {
 	header http.Header
 	parts  map[int]string
 	began  time.Time
+	copied bool // by a worker
 }
 
 type bucket struct {
@@ -103,9 +104,12 @@ func (b *bucket) put(key, data string, h http.Header) *object {
 	return o
 }
 
+// uploadID names the last upload.
+func (s *store) uploadID() string { return fmt.Sprintf("%s-upload-%04d", s.name, s.ids) }
+
 func (s *store) create(b *bucket, key string, h http.Header) string {
 	s.ids++
-	id := fmt.Sprintf("%s-upload-%04d", s.name, s.ids)
+	id := s.uploadID()
 	b.uploads[id] = &upload{key: key, header: contentHeader(h), parts: map[int]string{}, began: time.Now()}
 	return id
 }

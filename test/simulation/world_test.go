@@ -306,6 +306,18 @@ func (w *world) unsettled(ctx context.Context, l *ledger.Ledger) string {
 	if err != nil {
 		return err.Error()
 	}
+	if len(w.losses) > 0 {
+		return "" // what was noted of copies' uploads may be lost
+	}
+	for _, st := range w.stores {
+		for _, b := range st.buckets {
+			for id, u := range b.uploads {
+				if u.copied {
+					return "a copy has left the upload " + id
+				}
+			}
+		}
+	}
 	return ""
 }
 
