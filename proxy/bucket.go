@@ -44,7 +44,7 @@ func (q *request) deleteBucket() error {
 }
 
 // newerElsewhere returns some keys of the bucket that are newest on the store
-// that is not main.
+// that is not main, or may be soon.
 func (q *request) newerElsewhere(ctx context.Context) (keys []string, main ledger.Store, err error) {
 	r, err := q.p.obeyed(ctx)
 	if err != nil || r.State == ledger.Steady {
@@ -65,7 +65,7 @@ func (q *request) newerElsewhere(ctx context.Context) (keys []string, main ledge
 		}
 		var page ledger.DirtyPage
 		err := q.p.ask(ctx, "dirty range", func(ctx context.Context) (err error) {
-			page, err = q.p.ledger.DirtyRange(ctx, main, q.in.Bucket, "", after, pageLimit)
+			page, err = q.p.ledger.DirtyOrOpenRange(ctx, main, q.in.Bucket, "", after, pageLimit)
 			return err
 		})
 		if err != nil {

@@ -648,3 +648,32 @@ func TestDeletedBucketIsEmptyOnBothStores(t *testing.T) {
 		})
 	}
 }
+
+// Nor is one empty in which the old store is just being written, by who began before the
+// switch was turned back.
+func TestBucketIsNotDeletedUnderAWriteOnTheOldStore(t *testing.T) {
+	r := newRig(t, rigOptions{shards: 16}) // the bucket itself is on another one
+	r.put(r.client, "k", "old")
+	r.settled()
+	r.sync()
+	r.del(r.client, "k")
+	r.settled()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	in, err := r.ledger.Begin(t.Context(), r.proxy.member.ID(), ledger.Object{Bucket: r.bucket, Key: "k"}, ledger.BeginOptions{})
+	r.must(err)
+	r.route(ledger.Source, ledger.Switched)
+	answered := make(chan *rawResponse, 1)
+	go func() { answered <- r.raw(http.MethodDelete, "/"+r.bucket, "", nil) }()
+	select {
+	case resp := <-answered:
+		t.Fatalf("answered too early: %d %s", resp.StatusCode, resp.text)
+	case <-time.After(200 * time.Millisecond):
+	}
+	r.put(r.direct[ledger.Target], "k", "new")
+	r.must(r.ledger.Commit(t.Context(), in))
+	r.eventually("it is copied", func() bool { return r.sync() > 0 })
+	if resp := <-answered; resp.StatusCode != 409 {
+		t.Errorf("%d %s", resp.StatusCode, resp.text)
+	}
+}

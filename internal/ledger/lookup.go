@@ -87,6 +87,16 @@ type DirtyPage struct {
 // shard. Fetch it before the store's own listing: then a key that is not in it
 // was in sync at that moment.
 func (l *Ledger) DirtyRange(ctx context.Context, listed Store, bucket, prefix, after string, limit int) (DirtyPage, error) {
+	return l.dirtyRange(ctx, listed, bucket, prefix, after, limit, false)
+}
+
+// DirtyOrOpenRange is DirtyRange; keys that are being written on the other store are
+// among them, for they may be newest there soon.
+func (l *Ledger) DirtyOrOpenRange(ctx context.Context, listed Store, bucket, prefix, after string, limit int) (DirtyPage, error) {
+	return l.dirtyRange(ctx, listed, bucket, prefix, after, limit, true)
+}
+
+func (l *Ledger) dirtyRange(ctx context.Context, listed Store, bucket, prefix, after string, limit int, open bool) (DirtyPage, error) {
 	lo, hi := "["+prefix, "+"
 	if after >= prefix && after != "" {
 		lo = "(" + after
@@ -99,7 +109,7 @@ func (l *Ledger) DirtyRange(ctx context.Context, listed Store, bucket, prefix, a
 	}
 	calls := make([]call, l.shards)
 	for i := range calls {
-		calls[i] = l.call(dirtyRangeScript, l.shard(i), listed.code(), bucket, lo, hi, limit)
+		calls[i] = l.call(dirtyRangeScript, l.shard(i), listed.code(), bucket, lo, hi, limit, flag(open))
 	}
 	vs, errs := l.runAll(ctx, calls)
 	if err := errors.Join(errs...); err != nil {
