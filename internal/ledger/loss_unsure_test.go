@@ -247,3 +247,27 @@ func TestWhereUploadsLiveIsNotKnownAfterAHealedLossUntilTheSwitchEnds(t *testing
 	f.route(Route{Epoch: 5, Main: Source, State: Switched, Uploads: Target, Run: true})
 	sure("other", Target, true)
 }
+
+// Nobody waits for a process that is silent for long. What it comes to tell in the end may
+// be what the ledger knew all along, when the stores were compared.
+func TestWhatIsToldLateDoesNotUndoWhatTheStoresSaid(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+	f.route(switched)
+	dead := New(Options{Redis: f.rdb, Migration: "test", Shards: 1, Now: func() time.Time { return f.now }})
+	_, err := dead.Begin(f.ctx, "p2", object, BeginOptions{}) // it lands, and its commit never comes
+	f.ok(err)
+	f.restartedUnsure()
+	if got, err := f.Adopt(f.ctx, object, Target); got != Target || err != nil {
+		t.Fatal(got, err)
+	}
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	if n, err := f.replay(f.ctx, "p1", all, 0); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Store != Target || loc.Loss != Healthy {
+		t.Errorf("%+v %v", loc, err)
+	}
+}
