@@ -214,6 +214,7 @@ func (u CopyUpload) field() string { return objectField(u.Object) + "\x00" + u.S
 // The note stays until EndedUpload: a worker that is killed leaves it. It is not first if
 // another copy has left its note: that one's upload is not ended with this one's.
 func (l *Ledger) CreatingUpload(ctx context.Context, u CopyUpload) (first bool, err error) {
+	l.told.creating(u)
 	n, err := l.rdb.HSet(ctx, l.prefix(u.Object)+"uc", u.field(), u.Began.UnixMilli()).Result()
 	return n == 1, wrap("creating upload", err)
 }
@@ -245,7 +246,11 @@ func (l *Ledger) CopyUploads(ctx context.Context) ([]CopyUpload, error) {
 
 // EndedUpload says that nothing is left on a store of the uploads of copies of an object.
 func (l *Ledger) EndedUpload(ctx context.Context, u CopyUpload) error {
-	return wrap("ended upload", l.rdb.HDel(ctx, l.prefix(u.Object)+"uc", u.field()).Err())
+	err := l.rdb.HDel(ctx, l.prefix(u.Object)+"uc", u.field()).Err()
+	if err == nil {
+		l.told.endedUpload(u)
+	}
+	return wrap("ended upload", err)
 }
 
 // DeleteUpload forgets a finished multipart upload.

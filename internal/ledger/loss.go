@@ -177,6 +177,15 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 	if err := flush(); err != nil {
 		return n, err
 	}
+	pipe := l.rdb.Pipeline()
+	for _, u := range l.told.notEnded() {
+		if shards[l.shardOf(u.Object)] {
+			pipe.HSetNX(ctx, l.prefix(u.Object)+"uc", u.field(), u.Began.UnixMilli())
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return n, wrap("tell of uploads", err)
+	}
 	if !whole {
 		if err := l.MarkUnclean(ctx, "Redis lost data, and a process had committed more of late than it remembers"); err != nil {
 			return n, err

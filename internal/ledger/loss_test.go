@@ -424,3 +424,28 @@ func TestLateCommitOfAnOlderWriteDoesNotWinAfterALoss(t *testing.T) {
 		t.Errorf("newest on the %s", got)
 	}
 }
+
+// Nobody else knows of an upload that a copy may have left.
+func TestUploadOfACopyIsToldAgainUntilItHasEnded(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	w := f.join(RoleWorker)
+	u := CopyUpload{Object: object, Store: Target, Began: f.now.Truncate(time.Millisecond)}
+	for _, ended := range []bool{false, true} {
+		if first, err := f.CreatingUpload(f.ctx, u); err != nil || !ended && !first {
+			t.Fatal(first, err)
+		}
+		if ended {
+			f.ok(f.EndedUpload(f.ctx, u))
+		}
+		f.ok(f.rdb.FlushAll(f.ctx).Err())
+		f.route(switched)
+		f.ok(f.MarkLost(f.ctx, f.now))
+		f.beat(w)
+		all, err := f.CopyUploads(f.ctx)
+		f.ok(err)
+		if got := len(all) == 1 && all[0].Object == object && all[0].Store == Target && all[0].Began.Equal(u.Began); got == ended {
+			t.Errorf("ended: %v: %+v", ended, all)
+		}
+	}
+}

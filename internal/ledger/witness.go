@@ -17,6 +17,8 @@ type witness struct {
 	// clients write, or may have.
 	committed ring[told]
 	copied    ring[copies]
+	// uploads are those of copies that are not known to have ended, by their fields.
+	uploads map[string]CopyUpload
 }
 
 // told is what a commit was answered; seq 0: the write is in doubt, or was recorded late.
@@ -62,6 +64,28 @@ func (w *witness) opened(shard int, session string, ids []string) {
 	for _, id := range ids {
 		w.open[shard][session][id] = true
 	}
+}
+
+func (w *witness) creating(u CopyUpload) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.uploads == nil {
+		w.uploads = map[string]CopyUpload{}
+	}
+	w.uploads[u.field()] = u
+}
+
+func (w *witness) endedUpload(u CopyUpload) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.uploads, u.field())
+}
+
+// notEnded returns the uploads of copies that are not known to have ended.
+func (w *witness) notEnded() []CopyUpload {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Values(w.uploads))
 }
 
 func (w *witness) closed(shard int, session string, ids ...string) {
