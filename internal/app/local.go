@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -45,7 +46,10 @@ same Migration and the same Redis. No switch begins while one of the proxies
 named does not obey the route.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runLocal(cmd.Context(), f, log())
+			if _, _, err := net.SplitHostPort(f.redis); f.redis != "" && err != nil {
+				return fmt.Errorf("--redis is host:port, like 127.0.0.1:6379, not %q: name a Redis with a password, Sentinel or Cluster in spec.redis", f.redis)
+			}
+			return whereSecretsAre(runLocal(cmd.Context(), f, log()), f.file, f.secretsDir)
 		}}
 	fs := cmd.Flags()
 	fs.StringVarP(&f.file, "file", "f", "", "the Migration's manifest (required)")
@@ -101,7 +105,7 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 		return err
 	}
 	if _, err := config.Stores(c.Migration, m.secrets()); err != nil {
-		return fmt.Errorf("%w: add it to %s, or to a directory that --secrets-dir names", err, f.file)
+		return err
 	}
 	c.Migration.Status = lo.state.status
 	rdb, stop, err := lo.openRedis(ctx)

@@ -66,6 +66,37 @@ func TestLocalSaysWhatIsWrongWithAManifest(t *testing.T) {
 	}
 	wantError(t, run(t, "-f", filepath.Join(t.TempDir(), "none.yaml")), "no such file")
 	wantError(t, run(t), `required flag(s) "file" not set`)
+	wantError(t, run(t, "--fiel", "x"), "unknown flag: --fiel (crossfade local --help lists the flags)")
+	for _, redis := range []string{"nohost", "redis://127.0.0.1:6379"} {
+		wantError(t, run(t, "-f", write(t, sample), "--redis", redis), "--redis is host:port")
+	}
+}
+
+// A Secret is looked for in two places; what is said is what helps.
+func TestAMissingSecretIsToldWithItsPlace(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, sample)
+	wantError(t, run(t, "-f", file), "secret old: not found: add it to "+file+", or to a directory that --secrets-dir names")
+	wantError(t, run(t, "-f", file, "--secrets-dir", dir), "secret old: not found: add it to "+file+", or to the directory "+dir)
+	wantError(t, run(t, "-f", file, "--secrets-dir", dir+"/none"), "or to the directory "+dir+"/none, which does not exist")
+	if err := os.Mkdir(filepath.Join(dir, "old"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "old", "accessKeyID"), []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, run(t, "-f", file, "--secrets-dir", dir), "secret old: credentials: key secretAccessKey is missing or empty")
+	both := sample + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: old}\nstringData: {accessKeyID: a, secretAccessKey: s}\n" +
+		"---\napiVersion: v1\nkind: Secret\nmetadata: {name: new}\nstringData: {accessKeyID: a, secretAccessKey: s}\n"
+	file = write(t, strings.Replace(both, "spec:\n", "spec:\n  proxy: {clients: [{secretName: app}]}\n  redis: {addresses: [\"127.0.0.1:1\"]}\n", 1))
+	for _, role := range []string{"proxy", "worker"} {
+		cmd := Command()
+		cmd.SetArgs([]string{role, "--config", write(t, sample+"  redis: {addresses: [\"127.0.0.1:1\"]}\n"), "--secrets-dir", dir + "/none", "--metrics", "127.0.0.1:0"})
+		wantError(t, cmd.ExecuteContext(t.Context()), "secret old: not found: add it to")
+	}
+	cmd := Command()
+	cmd.SetArgs([]string{"proxy", "--config", file, "--secrets-dir", dir, "--state-dir", t.TempDir(), "--metrics", "127.0.0.1:0"})
+	wantError(t, cmd.ExecuteContext(t.Context()), "spec.proxy.clients[0]: secret app: not found: add it to "+file)
 }
 
 func TestSwitchIsWrittenIntoTheManifest(t *testing.T) {
@@ -81,7 +112,10 @@ func TestSwitchIsWrittenIntoTheManifest(t *testing.T) {
 		"the rest stays":  {manifest: sample + "  switch:\n    mode: PauseWrites # strict\n    attempt: two\n  paused: false\n", want: v1alpha1.Switch{To: "Target", Mode: "PauseWrites", Attempt: "two"}},
 		"a second Secret": {manifest: "apiVersion: v1\nkind: Secret\nmetadata: {name: old}\n---\n" + sample, want: v1alpha1.Switch{To: "Target", Mode: "Live"}},
 		"no store":        {manifest: sample, args: []string{"--to", "Elsewhere"}, wantErr: "--to is Target or Source"},
-		"other indent":    {manifest: strings.ReplaceAll(sample, "\n  ", "\n    "), wantErr: "spec.switch could not be written"},
+		"other indent":    {manifest: strings.ReplaceAll(sample+"  switch: {to: Source}\n", "\n  ", "\n    "), want: v1alpha1.Switch{To: "Target", Mode: "Live"}},
+		"no last newline": {manifest: sample + "  switch: {attempt: two}", want: v1alpha1.Switch{To: "Target", Mode: "Live", Attempt: "two"}},
+		"comment first":   {manifest: strings.Replace(sample, "spec:\n", "spec:\n\n# two stores\n", 1), want: v1alpha1.Switch{To: "Target", Mode: "Live"}},
+		"flow":            {manifest: strings.Replace(sample, "spec:\n", "spec: # all\n", 1), wantErr: "add it by hand"},
 		"makes no sense":  {manifest: sample + "  switch: {mode: PauseWrites, maxPause: 5s}\n", args: []string{"--mode", "Live"}, wantErr: "maxPause is for mode PauseWrites"},
 	} {
 		t.Run(name, func(t *testing.T) {
