@@ -115,6 +115,9 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 	defer stop()
 	defer func() { _ = rdb.Close() }()
 	lo.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration), Epoch: knownEpoch(c.Migration)})
+	if err := lo.begins(ctx); err != nil {
+		return err
+	}
 	if lo.stores, err = controllers.OpenStores(c.Migration, m.secrets(), time.Now); err != nil {
 		return err
 	}
@@ -122,6 +125,26 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 	lo.engine = &migration.Engine{Ledger: lo.ledger, ListBuckets: lo.stores.ListBuckets, Now: time.Now}
 	lo.screen = newScreen(os.Stdout, f.plain)
 	return lo.run(ctx)
+}
+
+// begins refuses a migration without a state that finds a ledger under its name:
+// without Kubernetes nothing but their names tells two migrations apart, so clients
+// would be led to whichever store is main there; and when it began would not be known,
+// which keeps audits from deleting what is older.
+func (lo *local) begins(ctx context.Context) error {
+	if lo.state.spec != nil {
+		return nil // it has begun, and knows its ledger
+	}
+	switch _, err := lo.ledger.Furthest(ctx); {
+	case errors.Is(err, ledger.ErrNoRoute):
+		return nil
+	case err != nil:
+		return fmt.Errorf("a migration cannot begin before its Redis answers (%s): start it, or name another one with --redis or spec.redis", migration.Cause(err))
+	}
+	name := config.LedgerName(lo.m.config().Migration)
+	return fmt.Errorf("this Redis holds the ledger of a migration %s already, and %s has no state of it: "+
+		"name the --state-dir that it began with, or give this one another metadata.name; "+
+		"if that one is over, delete its keys, which begin with cf:{%s", name, lo.f.stateDir, name)
 }
 
 func (lo *local) run(ctx context.Context) error {

@@ -13,8 +13,12 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/config"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/ledger/ledgertest"
 )
 
 const sample = `# what moves
@@ -271,5 +275,34 @@ func TestRedisEndsWithAProcessThatIsKilled(t *testing.T) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			t.Fatal("redis-server lives on")
 		}
+	}
+}
+
+// Two migrations of one name, one after the other: the second would be served from
+// the first one's main.
+func TestAMigrationDoesNotBeginWithAnothersLedger(t *testing.T) {
+	redis := ledgertest.Redis(t)
+	client := goredis.NewClient(&goredis.Options{Addr: redis})
+	t.Cleanup(func() { _ = client.Close() })
+	l := ledger.New(ledger.Options{Redis: client, Migration: "default/photos"})
+	if err := l.SetRoute(t.Context(), ledger.Route{Epoch: 5, Main: ledger.Target, State: ledger.Steady, Sync: true, Uploads: ledger.Target}); err != nil {
+		t.Fatal(err)
+	}
+	const keys = "stringData: {accessKeyID: a, secretAccessKey: s}\n"
+	file, state := write(t, sample+"---\napiVersion: v1\nkind: Secret\nmetadata: {name: old}\n"+keys+"---\napiVersion: v1\nkind: Secret\nmetadata: {name: new}\n"+keys), t.TempDir()
+	args := []string{"-f", file, "--state-dir", state, "--listen", "127.0.0.1:0", "--plain", "--redis"}
+	wantError(t, run(t, append(args, redis)...), "this Redis holds the ledger of a migration default/photos already, and "+state+" has no state of it: name the --state-dir")
+	wantError(t, run(t, append(args, "127.0.0.1:1")...), "a migration cannot begin before its Redis answers (connect: connection refused): start it, or name another one")
+
+	// One that has begun goes on, whether Redis answers or not.
+	if err := os.WriteFile(filepath.Join(state, "status.json"), []byte(`{"spec": {}, "status": {}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openState(filepath.Join(state, "status.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&local{state: s, ledger: l}).begins(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
