@@ -86,6 +86,7 @@ type Store struct {
 	// +kubebuilder:validation:MinLength=8
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && url(self).getEscapedPath() in ['', '/'] && !self.contains('?') && !self.contains('#') && !self.contains('@')",message="must be an http:// or https:// URL of a host, perhaps with a port, without path, query or credentials, like https://s3.example.com"
+	// +kubebuilder:validation:XValidation:rule="!isURL(self) || (url(self).getPort() == '' ? !self.endsWith(':') && !self.endsWith(':/') : int(url(self).getPort()) >= 1 && int(url(self).getPort()) <= 65535)",message="the port must be from 1 to 65535; left out, it is 80 or 443"
 	Endpoint string `json:"endpoint"`
 
 	// region that requests are signed for. Default: us-east-1.
@@ -170,7 +171,7 @@ type Redis struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=3
 	// +kubebuilder:validation:items:MaxLength=280
-	// +kubebuilder:validation:items:Pattern=`^[^\s/@]+:[0-9]{1,5}$`
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[^/@[:space:]]+:[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be host:port, like redis.example.com:6379: no URL; a password belongs into the Secret of credentialsRef"
 	Addresses []string `json:"addresses"`
 
 	// mode is Single (the default), Sentinel or Cluster.
@@ -329,7 +330,7 @@ type ProxyService struct {
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
 	Type corev1.ServiceType `json:"type,omitempty"`
 
-	// port of the Service. Default: 80.
+	// port of the Service. Default: 80, with tls as well.
 	// +optional
 	// +kubebuilder:default=80
 	// +kubebuilder:validation:Minimum=1
@@ -408,9 +409,9 @@ type WorkerLimits struct {
 type Audit struct {
 	// mode is ETag (the default: names, sizes and ETags, and the metadata of a
 	// sample), Checksum (contents too: by the checksums that both stores keep,
-	// else by reading both) or Off. Unless it is Off, an audit runs when the
-	// copy is complete, and again after anything that may have gone unrecorded;
-	// a switch waits for it.
+	// else by reading both) or "Off", in quotes: without them YAML means false.
+	// Unless it is Off, an audit runs when the copy is complete, and again after
+	// anything that may have gone unrecorded; a switch waits for it.
 	// +optional
 	// +kubebuilder:default=ETag
 	Mode AuditMode `json:"mode,omitempty"`

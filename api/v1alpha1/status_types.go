@@ -91,7 +91,7 @@ type MigrationStatus struct {
 // +kubebuilder:validation:Enum=Pending;Copying;CatchingUp;SwitchStarted;SwitchDone
 type Phase string
 
-// The phases, in order. A switch back goes through the last two again.
+// The phases, in order. A switch back goes through SwitchStarted to CatchingUp.
 const (
 	// PhasePending: stores are probed and proxies start; nothing is copied yet.
 	PhasePending Phase = "Pending"
