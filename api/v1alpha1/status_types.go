@@ -317,7 +317,7 @@ type BucketReport struct {
 	// +kubebuilder:validation:MaxLength=255
 	Name string `json:"name"`
 	// unsupported names the configuration that could not be copied, and why, or
-	// that is put there at the end of the migration.
+	// that is put there with the switch.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
