@@ -186,6 +186,7 @@ func TestChangesAreRefusedOnceTheyWouldHarm(t *testing.T) {
 	moved := v1alpha1.MigrationStatus{Phase: v1alpha1.PhaseSwitchDone, Route: &v1alpha1.Route{Epoch: 5, Main: "Target", State: "Steady", Sync: true, Uploads: "Target"}}
 	noReturn := *moved.DeepCopy()
 	noReturn.Route.Sync = false
+	back := v1alpha1.MigrationStatus{Phase: v1alpha1.PhaseCatchingUp, Route: &v1alpha1.Route{Epoch: 8, Main: "Source", State: "Steady", Uploads: "Source"}}
 	for name, c := range map[string]struct {
 		before string
 		status v1alpha1.MigrationStatus
@@ -208,6 +209,9 @@ func TestChangesAreRefusedOnceTheyWouldHarm(t *testing.T) {
 		"going back without reverse":   {before: "switch: {reverse: false}", status: noReturn, after: "switch: {to: Source, reverse: false}", want: "spec.switch.to: cannot go back to Source, because reverse was off"},
 		"reverse off after the switch": {before: "switch: {}", status: moved, after: "switch: {reverse: false}"},
 		"reverse on after it was off":  {before: "switch: {reverse: false}", status: noReturn, after: "switch: {reverse: true}", want: "spec.switch.reverse cannot be turned on after the switch"},
+		"to the target again":          {before: "switch: {to: Source, reverse: false}", status: back, after: "switch: {to: Target, reverse: false}", want: "spec.switch.to: cannot go to Target again, because reverse was off"},
+		"reverse on after going back":  {before: "switch: {to: Source, reverse: false}", status: back, after: "switch: {to: Source}", want: "spec.switch.reverse cannot be turned on after the switch"},
+		"switch off after going back":  {before: "switch: {to: Source, reverse: false}", status: back},
 		"label without a way back":     {before: "switch: {reverse: false}", status: noReturn, after: "switch: {reverse: false}"},
 	} {
 		t.Run(name, func(t *testing.T) {

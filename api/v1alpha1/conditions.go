@@ -102,6 +102,8 @@ const (
 	ReasonCatchingUp = "CatchingUp"
 	// ReasonCaughtUp: the follower is close behind main.
 	ReasonCaughtUp = "CaughtUp"
+	// ReasonReverseOff: the follower is not kept in sync, because spec.switch.reverse was off.
+	ReasonReverseOff = "ReverseOff"
 	// ReasonNotVerified: no audit has been complete yet.
 	ReasonNotVerified = "NotVerified"
 	// ReasonVerified: the last audit left no difference.

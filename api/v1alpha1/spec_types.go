@@ -476,7 +476,8 @@ type Switch struct {
 	MaxPause *metav1.Duration `json:"maxPause,omitempty"`
 
 	// reverse keeps the old store in sync after the switch, so that you can go
-	// back at any time. Default: true. Off, there is no way back.
+	// back at any time. Default: true. Off, there is no way back. It is read when
+	// a switch ends; what it says later does not matter until the next one.
 	// +optional
 	// +kubebuilder:default=true
 	Reverse *bool `json:"reverse,omitempty"`
