@@ -299,7 +299,7 @@ type StoreStatus struct {
 	// +kubebuilder:validation:MaxLength=512
 	Endpoint string `json:"endpoint,omitempty"`
 	// capabilities that the store was found to have, like
-	// conditionalPut: Yes, or acl: No.
+	// putIfMatch: Yes, or objectACL: No.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Capabilities map[string]Capability `json:"capabilities,omitempty"`

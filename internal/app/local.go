@@ -36,7 +36,7 @@ func localCommand(log func() logr.Logger) *cobra.Command {
 
 The manifest is the one that kubectl apply takes; Secrets may stand in the same
 file or in --secrets-dir (one directory a Secret, one file a key). The file is
-read again when it changes: add spec.switch to cut over, or run
+read again when it changes: add "switch: {}" to its spec to cut over, or run
 "crossfade local switch -f FILE". State is kept in --state-dir: started again,
 the migration goes on from where it was.
 
