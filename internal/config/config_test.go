@@ -106,6 +106,18 @@ func TestSamplesAreAccepted(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
+	b, err := os.ReadFile(filepath.Join(root, "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
+	if !ok || !strings.HasPrefix(text, "switch:\n") {
+		t.Fatal("docs/api.md shows no switch")
+	}
+	if _, err := Parse([]byte(minimal + "  " + strings.ReplaceAll(text, "\n", "\n  "))); err != nil {
+		t.Errorf("docs/api.md: %v", err)
+	}
 }
 
 func TestCheckChangeKeepsAStartedMigrationsStores(t *testing.T) {
