@@ -59,8 +59,8 @@ type MigrationSpec struct {
 	// +kubebuilder:default={}
 	Audit Audit `json:"audit,omitempty,omitzero"`
 
-	// paused stops copying. Clients are served on, and their writes recorded,
-	// so that nothing is lost; a switch that has begun goes on.
+	// paused stops the first copy and audits, and no switch begins. Clients are
+	// served, and what they write is copied on; a switch that has begun goes on.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 
@@ -366,7 +366,8 @@ type Autoscaling struct {
 
 // Worker configures the processes that copy.
 type Worker struct {
-	// replicas of the worker. Default: 2. 0 stops copying.
+	// replicas of the worker. Default: 2. 0 stops all copying: what clients
+	// change is recorded, and the ledger grows with it.
 	// +optional
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=0
