@@ -205,6 +205,8 @@ const (
 )
 
 // Proxy configures the S3 endpoint that clients use.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || !has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",message="autoscaling goes by the CPU that a pod requests, and resources request none: add resources.requests.cpu, or leave resources out"
 type Proxy struct {
 	// replicas of the proxy. Default: 2. Ignored while autoscaling is given.
 	// +optional
