@@ -187,6 +187,7 @@ type Redis struct {
 
 	// credentialsRef names the Secret, in the Migration's namespace, with the
 	// keys password and, if need be, username and sentinelPassword.
+	// Changes of the first two are followed without a restart.
 	// Left out, no authentication is used.
 	// +optional
 	CredentialsRef *SecretReference `json:"credentialsRef,omitempty"`
