@@ -14,7 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
 
+	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/controllers"
 	"github.com/crossfade-io/crossfade/internal/config"
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -37,7 +39,8 @@ func localCommand(log func() logr.Logger) *cobra.Command {
 The manifest is the one that kubectl apply takes; Secrets may stand in the same
 file or in --secrets-dir (one directory a Secret, one file a key). The file is
 read again when it changes: add "switch: {}" to its spec to cut over, or run
-"crossfade local switch -f FILE". State is kept in --state-dir: started again,
+"crossfade local switch -f FILE". Audits, paused, retryFailed and keys are followed
+too, the rest counts from the next start. State is kept in --state-dir: started again,
 the migration goes on from where it was.
 
 With --proxies this process runs the phase engine alone: "crossfade proxy" and
@@ -191,10 +194,14 @@ func (lo *local) run(ctx context.Context) error {
 // drive steps the engine, and shows how it stands.
 func (lo *local) drive(ctx context.Context, address string) error {
 	for {
+		before := lo.m.config().Migration
 		changed, err := lo.m.reload()
-		if err != nil {
+		switch {
+		case err != nil:
 			lo.screen.say("The manifest is not used: " + err.Error())
-		} else if changed {
+		case changed && wantsRestart(before, lo.m.config().Migration):
+			lo.screen.say("The manifest was read again. What it says anew beside switch, audit, paused and retryFailed counts from the next start.")
+		case changed:
 			lo.screen.say("The manifest was read again.")
 		}
 		c := lo.m.config()
@@ -237,6 +244,16 @@ func (lo *local) drive(ctx context.Context, address string) error {
 		case <-time.After(min(out.Next, time.Second)):
 		}
 	}
+}
+
+// wantsRestart says whether a change is one that proxy, worker and probes, which are
+// made once, do not follow. Credentials are followed.
+func wantsRestart(before, after *v1alpha1.Migration) bool {
+	specs := [2]v1alpha1.MigrationSpec{*before.Spec.DeepCopy(), *after.Spec.DeepCopy()}
+	for i := range specs {
+		specs[i].Switch, specs[i].Audit, specs[i].Paused, specs[i].RetryFailed = nil, v1alpha1.Audit{}, false, ""
+	}
+	return !equality.Semantic.DeepEqual(specs[0], specs[1])
 }
 
 // openRedis uses the Redis that was named, or starts one that ends with us.

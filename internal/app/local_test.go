@@ -186,6 +186,25 @@ func TestAManifestThatIsOfNoUseIsToldOnce(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotFollowedIsTold(t *testing.T) {
+	parsed := func(text string) *v1alpha1.Migration {
+		c, err := config.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Migration
+	}
+	before := parsed(sample)
+	for change, want := range map[string]bool{
+		"switch: {}": false, "paused: true": false, "retryFailed: now": false, "audit: {mode: Checksum}": false,
+		"worker: {concurrency: 8}": true, "proxy: {anonymous: Forward}": true, "buckets: [{name: abc}]": true, "redis: {addresses: ['r:1']}": true,
+	} {
+		if got := wantsRestart(before, parsed(sample+"  "+change+"\n")); got != want {
+			t.Errorf("%s: %v", change, got)
+		}
+	}
+}
+
 func TestAStoppedMigrationGoesOnWithItsOwnStoresOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "status.json")
 	began, err := config.Parse([]byte(sample))
