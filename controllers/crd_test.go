@@ -143,6 +143,7 @@ var specs = map[string]struct{ change, want string }{
 	"resources, no autoscaling":     {"proxy: {resources: {limits: {memory: 2Gi}}}", ""},
 	"client twice":                  {"proxy: {clients: [{secretName: a}, {secretName: a}]}", "Duplicate value"},
 	"no bytes a second":             {"worker: {limits: {bytesPerSecond: 0}}", "leave it out for no limit"},
+	"thousandths of a byte":         {"worker: {limits: {bytesPerSecond: 200m}}", "M is for millions, m for thousandths"},
 	"too much concurrency":          {"worker: {concurrency: 5000}", "spec.worker.concurrency"},
 }
 

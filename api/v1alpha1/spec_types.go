@@ -398,10 +398,11 @@ type Worker struct {
 type WorkerLimits struct {
 	// bytesPerSecond that one worker copies at most, like 200Mi. Left out: no limit.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="must be more than 0; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="!quantity(string(self)).isLessThan(quantity('1Ki'))",message="must be at least 1Ki (M is for millions, m for thousandths); leave it out for no limit"
 	BytesPerSecond *resource.Quantity `json:"bytesPerSecond,omitempty"`
 
-	// requestsPerSecond that one worker sends to each store at most. Left out: no limit.
+	// requestsPerSecond that one worker sends at most, to both stores together.
+	// Left out: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
