@@ -141,6 +141,8 @@ func (lo *local) begins(ctx context.Context) error {
 	switch _, err := lo.ledger.Furthest(ctx); {
 	case errors.Is(err, ledger.ErrNoRoute):
 		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case err != nil:
 		return fmt.Errorf("a migration cannot begin before its Redis answers (%s): start it, or name another one with --redis or spec.redis", migration.Cause(err))
 	}
