@@ -105,6 +105,10 @@ func TestTheChartRefusesValuesThatMakeNoSense(t *testing.T) {
 		"image.pullPolicy=Sometimes":   "/image/pullPolicy",
 		"image.repository=":            "/image/repository",
 		"watchNamespaces={Not A Name}": "/watchNamespaces",
+		"imagePullSecrets={A_B}":       "/imagePullSecrets",
+		"fullnameOverride=Foo_Bar":     "/fullnameOverride",
+		"serviceAccount.name=a_b":      "/serviceAccount/name",
+		"manager.workers=0":            "/manager/workers",
 	} {
 		out, err := exec.CommandContext(t.Context(), helm, "template", "x", filepath.Join("..", "charts", "crossfade"), "--set", set).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {

@@ -83,6 +83,12 @@ var specs = map[string]struct{ change, want string }{
 	"other scheme":                  {`target: {endpoint: "ftp://new.example.com", credentialsRef: {name: new}}`, "must be an http:// or https:// URL"},
 	"path":                          {`target: {endpoint: "https://new.example.com/s3", credentialsRef: {name: new}}`, "without path, query or credentials"},
 	"credentials in the URL":        {`target: {endpoint: "https://a:b@new.example.com", credentialsRef: {name: new}}`, "without path, query or credentials"},
+	"port out of range":             {targetAt("https://new:99999"), "the port must be from 1 to 65535"},
+	"port 0":                        {targetAt("https://new:0"), "the port must be from 1 to 65535"},
+	"port left empty":               {targetAt("https://old:"), "the port must be from 1 to 65535"},
+	"port left empty, and a slash":  {targetAt("https://new:/"), "the port must be from 1 to 65535"},
+	"largest port":                  {targetAt("https://new:65535/"), ""},
+	"IPv6":                          {targetAt("https://[::1]") + sourceAt("https://[::1]:9000"), ""},
 	"unknown addressing":            {`target: {endpoint: "https://new", addressing: Magic, credentialsRef: {name: new}}`, `supported values: "Path", "VirtualHost"`},
 	"bad Secret name":               {`target: {endpoint: "https://new", credentialsRef: {name: "New!"}}`, "spec.target.credentialsRef.name"},
 	"bad bucket name":               {"buckets: [{name: 'a/b'}]", "spec.buckets[0].name"},
@@ -118,15 +124,26 @@ var specs = map[string]struct{ change, want string }{
 	"unknown policy":                {"switch: {danglingUploads: {policy: Shrug}}", `supported values: "Wait", "Abort"`},
 	"unknown guard":                 {"switch: {overrides: [StoresReachable]}", `supported values: "NothingFailed", "AuditClean", "CaughtUp"`},
 	"no Redis address":              {"redis: {addresses: []}", "spec.redis.addresses"},
-	"Redis URL":                     {"redis: {addresses: ['redis://r:6379']}", "spec.redis.addresses[0]"},
+	"Redis URL":                     {"redis: {addresses: ['redis://r:6379']}", "must be host:port, like redis.example.com:6379"},
+	"Redis without a port":          {"redis: {addresses: [redis]}", "must be host:port"},
+	"Redis with a password":         {"redis: {addresses: ['pw@r:6379']}", "a password belongs into the Secret"},
+	"Redis' port out of range":      {"redis: {addresses: ['r:65536']}", "must be host:port"},
+	"Redis by IPv6":                 {"redis: {addresses: ['[::1]:6379']}", ""},
+	"audit off without quotes":      {"audit: {mode: Off}", `spec.audit.mode: Unsupported value: false: supported values: "ETag", "Checksum", "Off"`},
 	"two addresses of one Redis":    {"redis: {addresses: ['a:1', 'b:2']}", "mode Single takes exactly one address"},
 	"Sentinel without master":       {"redis: {addresses: ['a:1'], mode: Sentinel}", "masterName must be given with mode Sentinel"},
 	"master without Sentinel":       {"redis: {addresses: ['a:1'], masterName: x}", "masterName must be given with mode Sentinel"},
 	"no proxy":                      {"proxy: {replicas: 0}", "spec.proxy.replicas"},
 	"unknown Service type":          {"proxy: {service: {type: ExternalName}}", `supported values: "ClusterIP", "NodePort", "LoadBalancer"`},
 	"autoscaling the wrong way":     {"proxy: {autoscaling: {minReplicas: 5, maxReplicas: 2}}", "minReplicas must not be larger than maxReplicas"},
+	"autoscaling by no CPU":         {"proxy: {autoscaling: {maxReplicas: 4}, resources: {limits: {memory: 2Gi}}}", "autoscaling goes by the CPU that a pod requests"},
+	"autoscaling by requests":       {"proxy: {autoscaling: {maxReplicas: 4}, resources: {requests: {cpu: 1}}}", ""},
+	"autoscaling by limits":         {"proxy: {autoscaling: {maxReplicas: 4}, resources: {limits: {cpu: 500m}}}", ""},
+	"autoscaling by the default":    {"proxy: {autoscaling: {maxReplicas: 4}}", ""},
+	"resources, no autoscaling":     {"proxy: {resources: {limits: {memory: 2Gi}}}", ""},
 	"client twice":                  {"proxy: {clients: [{secretName: a}, {secretName: a}]}", "Duplicate value"},
 	"no bytes a second":             {"worker: {limits: {bytesPerSecond: 0}}", "leave it out for no limit"},
+	"thousandths of a byte":         {"worker: {limits: {bytesPerSecond: 200m}}", "M is for millions, m for thousandths"},
 	"too much concurrency":          {"worker: {concurrency: 5000}", "spec.worker.concurrency"},
 }
 
@@ -175,6 +192,7 @@ func TestChangesAreRefusedOnceTheyWouldHarm(t *testing.T) {
 	moved := v1alpha1.MigrationStatus{Phase: v1alpha1.PhaseSwitchDone, Route: &v1alpha1.Route{Epoch: 5, Main: "Target", State: "Steady", Sync: true, Uploads: "Target"}}
 	noReturn := *moved.DeepCopy()
 	noReturn.Route.Sync = false
+	back := v1alpha1.MigrationStatus{Phase: v1alpha1.PhaseCatchingUp, Route: &v1alpha1.Route{Epoch: 8, Main: "Source", State: "Steady", Uploads: "Source"}}
 	for name, c := range map[string]struct {
 		before string
 		status v1alpha1.MigrationStatus
@@ -197,6 +215,9 @@ func TestChangesAreRefusedOnceTheyWouldHarm(t *testing.T) {
 		"going back without reverse":   {before: "switch: {reverse: false}", status: noReturn, after: "switch: {to: Source, reverse: false}", want: "spec.switch.to: cannot go back to Source, because reverse was off"},
 		"reverse off after the switch": {before: "switch: {}", status: moved, after: "switch: {reverse: false}"},
 		"reverse on after it was off":  {before: "switch: {reverse: false}", status: noReturn, after: "switch: {reverse: true}", want: "spec.switch.reverse cannot be turned on after the switch"},
+		"to the target again":          {before: "switch: {to: Source, reverse: false}", status: back, after: "switch: {to: Target, reverse: false}", want: "spec.switch.to: cannot go to Target again, because reverse was off"},
+		"reverse on after going back":  {before: "switch: {to: Source, reverse: false}", status: back, after: "switch: {to: Source}", want: "spec.switch.reverse cannot be turned on after the switch"},
+		"switch off after going back":  {before: "switch: {to: Source, reverse: false}", status: back},
 		"label without a way back":     {before: "switch: {reverse: false}", status: noReturn, after: "switch: {reverse: false}"},
 	} {
 		t.Run(name, func(t *testing.T) {

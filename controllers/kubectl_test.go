@@ -48,9 +48,9 @@ func TestKubectlDoesWhatTheReadmeSays(t *testing.T) {
 	w.e.set(func(e *fakeEngine) {
 		e.out.Phase, e.out.Progress.Percent = migration.CatchingUp, 100
 		e.out.State.Route = ledger.Route{Epoch: 1, Main: ledger.Source, State: ledger.Steady, Sync: true}
-		e.out.Conditions = []migration.Condition{{Type: migration.CondCaughtUp, Status: &yes, Reason: "CaughtUp", Message: "It has."}}
+		e.out.Conditions = []migration.Condition{{Type: migration.CondSwitchReady, Status: &yes, Reason: "Ready", Message: "It is."}}
 	})
-	w.must("", "wait", "migration", "photos", "--for=condition=CaughtUp", "--timeout=60s")
+	w.must("", "wait", "migration", "photos", "--for=condition=SwitchReady", "--timeout=60s")
 	out := w.must("", "get", "mig", "photos", "-o", "wide")
 	for _, want := range []string{"PHASE", "MAIN", "COPIED%", "LAG", "READY", "AGE", "RATE", "ETA", "PROXY", "CatchingUp", "Source", "100", "http://photos-proxy." + w.ns + ".svc"} {
 		if !strings.Contains(out, want) {

@@ -23,6 +23,7 @@ import (
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/migration"
+	"github.com/crossfade-io/crossfade/internal/stores"
 )
 
 func TestChildrenAreCreatedAndDriftIsRepaired(t *testing.T) {
@@ -139,6 +140,22 @@ func TestReadyFollowsTheProxies(t *testing.T) {
 	w.Eventually(w.condition("Ready")).Should(gomega.Equal("True Serving"))
 	w.e.set(func(e *fakeEngine) { e.reachable = false })
 	w.Eventually(w.condition("Ready")).Should(gomega.Equal("False MainUnreachable"))
+}
+
+// Before a switch clients do not notice when Redis is away; in the middle of one they wait.
+func TestReadyKnowsThatASwitchNeedsTheLedger(t *testing.T) {
+	no := false
+	away := []migration.Condition{{Type: migration.CondLedgerHealthy, Status: &no, Reason: "Unreachable", Message: "Redis does not answer."}}
+	for state, want := range map[ledger.RouteState]string{"": "True Serving", ledger.Steady: "True Serving", ledger.Preparing: "False LedgerUnreachable", ledger.Switched: "False LedgerUnreachable"} {
+		m := manifestOf(t, "")
+		out := &migration.Output{Conditions: away}
+		out.State.Route = ledger.Route{Epoch: 3, Main: ledger.Source, State: state}
+		ReportLocal(m, out, [2]stores.Look{}, "http://127.0.0.1:8080", time.Now())
+		c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+		if got := string(c.Status) + " " + c.Reason; got != want {
+			t.Errorf("%s: %s, want %s", state, got, want)
+		}
+	}
 }
 
 func TestMissingSecretStallsAndSaysWhatToDo(t *testing.T) {

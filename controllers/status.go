@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/migration"
 	"github.com/crossfade-io/crossfade/internal/stores"
 )
 
@@ -140,6 +142,10 @@ func (s *scope) ready() (metav1.ConditionStatus, string, string) {
 	if s.stall != nil {
 		return metav1.ConditionFalse, s.stall.reason, s.stall.message
 	}
+	if s.out != nil && (s.out.State.Route.State == ledger.Preparing || s.out.State.Route.State == ledger.Switched) && ledgerAway(s.out) {
+		return metav1.ConditionFalse, v1alpha1.ReasonLedgerUnreachable,
+			"Clients' requests wait for Redis, because a switch is half-way: see condition LedgerHealthy."
+	}
 	if s.local {
 		return metav1.ConditionTrue, v1alpha1.ReasonServing, "Clients are served."
 	}
@@ -159,6 +165,13 @@ func (s *scope) ready() (metav1.ConditionStatus, string, string) {
 		return metav1.ConditionFalse, v1alpha1.ReasonProxiesNotReady, "Clients are served, but not all proxies are ready yet: see the pods of Deployment " + d.Name + "."
 	}
 	return metav1.ConditionTrue, v1alpha1.ReasonServing, "The proxies serve clients."
+}
+
+// ledgerAway says whether Redis did not answer the phase engine.
+func ledgerAway(out *migration.Output) bool {
+	return slices.ContainsFunc(out.Conditions, func(c migration.Condition) bool {
+		return c.Type == migration.CondLedgerHealthy && c.Reason == v1alpha1.ReasonUnreachable
+	})
 }
 
 // noteChanges tells of what changed since the last reconcile.

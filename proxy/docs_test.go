@@ -56,8 +56,8 @@ var toldOf = map[s3.Operation]told{
 
 // copiedSettings are the subresources of buckets that workers carry over.
 var copiedSettings = map[string]string{
-	"acl": settings, "cors": settings, "encryption": settings, "lifecycle": settings + ", at the end of the migration", "logging": settings,
-	"notification": settings, "object-lock": settings, "ownershipControls": settings, "policy": settings, "publicAccessBlock": settings,
+	"acl": settings, "cors": settings, "encryption": settings, "lifecycle": settings + ", with the switch", "logging": settings,
+	"notification": "no: reported per bucket", "object-lock": settings, "ownershipControls": settings, "policy": settings, "publicAccessBlock": settings,
 	"replication": "no: reported per bucket", "tagging": settings, "versioning": settings, "website": settings,
 }
 

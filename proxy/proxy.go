@@ -70,7 +70,8 @@ type Config struct {
 	// MaxInFlight is the longest time that an upstream request can still land
 	// after the proxy lost it; default 60 s.
 	MaxInFlight time.Duration
-	// MaxHold is how long a write is held during a PauseWrites switch; default 60 s.
+	// MaxHold is how long a write is held during a PauseWrites switch; default 5.5 min,
+	// which is more than any spec.switch.maxPause: the hold ends before, and the write goes on.
 	MaxHold time.Duration
 	// LedgerGrace is how long after its last answer an unreachable ledger is
 	// waited for, before a steady proxy goes on without it; default 2 s.
@@ -92,7 +93,7 @@ type Config struct {
 
 func (c *Config) setDefaults() {
 	for d, v := range map[*time.Duration]time.Duration{
-		&c.Heartbeat: 500 * time.Millisecond, &c.MaxInFlight: time.Minute, &c.MaxHold: time.Minute,
+		&c.Heartbeat: 500 * time.Millisecond, &c.MaxInFlight: time.Minute, &c.MaxHold: 5*time.Minute + 30*time.Second,
 		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 30 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
 		&c.ResponseTimeout: 5 * time.Minute, &c.DrainTimeout: 30 * time.Second,
 	} {

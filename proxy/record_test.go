@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +207,26 @@ func TestHeldWriteGoesOnAfterwards(t *testing.T) {
 	}
 	if got := r.get(r.direct[ledger.Target], "k"); got != "v" {
 		t.Errorf("target holds %q", got)
+	}
+}
+
+// Held writes wait for the engine to call the switch off, not for a proxy to lose patience.
+func TestNoSwitchMayHoldWritesForLongerThanProxiesDo(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "config", "crd", "bases", "crossfade.io_migrations.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`duration\(self\)\s+<=\s+duration\('(\w+)'\)`).FindSubmatch(b)
+	if m == nil {
+		t.Fatal("the definition does not bound maxPause")
+	}
+	most, err := time.ParseDuration(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c Config
+	if c.setDefaults(); c.MaxHold < most+10*time.Second {
+		t.Errorf("writes are held for %s at most, and a switch may hold them for %s", c.MaxHold, most)
 	}
 }
 

@@ -161,6 +161,38 @@ func TestEventsBringWritesAndDeletes(t *testing.T) {
 	}
 }
 
+// Paused is the first copy. What clients change is copied on, so that little waits for
+// the day that it goes on, and a switch that has begun can end.
+func TestChangesAreCopiedWhilePaused(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.start(nil)
+	l.copyAll(b)
+	r := l.route
+	r.Run = false
+	l.setRoute(r)
+	l.obeyed()
+	l.bucket(ledger.Source, "later")
+	if err := l.led.AddBuckets(t.Context(), "later"); err != nil {
+		t.Fatal(err)
+	}
+	l.put(b, "new", "1")
+	l.synced()
+	if _, got := l.get(ledger.Target, b, "new"); got != "1" {
+		t.Errorf("new is %q on the target", got)
+	}
+	all, err := l.led.Buckets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if (s.Name == "later") == (s.State == ledger.BucketCopied) {
+			t.Errorf("%s is %s", s.Name, s.State)
+		}
+	}
+}
+
 func TestWhatTheTargetHoldsAlreadyIsNotCopiedAgain(t *testing.T) {
 	l := newLab(t)
 	const b = "photos"

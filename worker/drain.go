@@ -21,7 +21,7 @@ type DanglingPolicy string
 const (
 	// Wait leaves them to their clients; the switch is done when they are.
 	Wait DanglingPolicy = "Wait"
-	// Abort ends those that are older than Dangling.After.
+	// Abort ends them once clients have written to the new main for Dangling.After.
 	Abort DanglingPolicy = "Abort"
 )
 
@@ -71,8 +71,9 @@ func (w *Worker) drain(ctx context.Context, r ledger.Route) error {
 	}
 	var total int64
 	var oldest time.Time
+	moved := time.Since(before.Add(-switchSkew))
 	for _, b := range buckets {
-		if policy.Policy == Abort {
+		if policy.Policy == Abort && moved >= policy.After {
 			if err := w.abortDangling(ctx, old, b.Name, policy.After, before); err != nil {
 				return err
 			}

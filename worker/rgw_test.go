@@ -120,7 +120,7 @@ func TestConfigurationBetweenTwoBucketsOfRGW(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"lifecycle: put at the end of the migration", olderVersions}, all[0].Unsupported); diff != "" {
+	if diff := cmp.Diff([]string{"lifecycle: put with the switch", olderVersions}, all[0].Unsupported); diff != "" {
 		t.Error(diff)
 	}
 	acl, err := src.GetBucketAcl(ctx, &awss3.GetBucketAclInput{Bucket: &dst})

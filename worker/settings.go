@@ -25,7 +25,7 @@ type setting struct {
 	remove func(ctx context.Context, s *store, bucket string) error
 	// absent are the error codes by which a store says that it has none.
 	absent []string
-	// later: only read, and put at the end of the migration.
+	// later: only read, and put in place by a switch.
 	later bool
 	// keep: what the follower has already stays.
 	keep bool
@@ -119,7 +119,7 @@ func (s setting) compare(ctx context.Context, from, to *store, bucket string) (p
 		if want == nil {
 			return nil, "", nil
 		}
-		return nil, "put at the end of the migration", nil
+		return nil, "put with the switch", nil
 	}
 	if p, ok := want.(*string); ok && src != dst {
 		want = renamed(p, src, dst)

@@ -105,7 +105,7 @@ func TestEachPartOfABucketsConfigurationIsCopiedOrReported(t *testing.T) {
 	want := []string{
 		"notification: its destinations belong to the old store; set it up by hand",
 		"replication: its roles and destinations belong to the old store; set it up by hand",
-		"lifecycle: put at the end of the migration",
+		"lifecycle: put with the switch",
 		olderVersions,
 	}
 	if diff := cmp.Diff(want, reported()); diff != "" {
@@ -147,7 +147,7 @@ func TestEachPartOfABucketsConfigurationIsCopiedOrReported(t *testing.T) {
 	l.change(b, "", func(*s3.Client) error { return nil })
 	l.synced()
 	same(copiedNow...)
-	if diff := cmp.Diff([]string{"lifecycle: put at the end of the migration", olderVersions}, reported()); diff != "" {
+	if diff := cmp.Diff([]string{"lifecycle: put with the switch", olderVersions}, reported()); diff != "" {
 		t.Error(diff)
 	}
 

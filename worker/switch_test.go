@@ -304,6 +304,38 @@ func TestUploadsLeftOnTheOldMainAreReportedAndAborted(t *testing.T) {
 	}
 }
 
+// The time that clients have to end an upload begins with the switch, however long
+// before it they began.
+func TestUploadsAreAbortedSomeTimePastTheSwitch(t *testing.T) {
+	l := newLab(t)
+	const b, after = "photos", 5 * time.Second
+	l.bucket(ledger.Source, b)
+	if _, err := l.stores[ledger.Source].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{
+		Bucket: aws.String(b), Key: aws.String("film")}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	l.start(func(c *Config) { c.Dangling = func() Dangling { return Dangling{Policy: Abort, After: after} } })
+	l.copyAll(b)
+	waitFor(t, func() bool { return time.Since(began) > after })
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
+	moved := time.Now()
+	var d ledger.Dangling
+	seen := func() bool {
+		var err error
+		d, err = l.led.Dangling(t.Context())
+		return err == nil && d.Epoch == l.route.Epoch
+	}
+	waitFor(t, seen)
+	if d.Uploads != 1 && time.Since(moved) < after {
+		t.Error("it was aborted at once")
+	}
+	waitFor(t, func() bool { return seen() && d.Uploads == 0 })
+	if took := time.Since(moved); took < after {
+		t.Errorf("it was aborted %s after the switch", took)
+	}
+}
+
 func TestBucketThatIsGoneDoesNotHoldTheSwitch(t *testing.T) {
 	l := newLab(t)
 	const b = "photos"

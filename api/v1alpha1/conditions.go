@@ -23,7 +23,7 @@ const (
 	ConditionAudited = "Audited"
 	// ConditionSwitchReady: every guard of the switch holds.
 	ConditionSwitchReady = "SwitchReady"
-	// ConditionSwitched: clients write to the target.
+	// ConditionSwitched: the target holds everything and serves every client.
 	ConditionSwitched = "Switched"
 	// ConditionLedgerHealthy: Redis answers and has lost nothing.
 	ConditionLedgerHealthy = "LedgerHealthy"
@@ -45,6 +45,8 @@ const (
 	ReasonNoProxyReady = "NoProxyReady"
 	// ReasonMainUnreachable: the store that clients' requests go to does not answer.
 	ReasonMainUnreachable = "MainUnreachable"
+	// ReasonLedgerUnreachable: Redis does not answer, and a switch needs it.
+	ReasonLedgerUnreachable = "LedgerUnreachable"
 	// ReasonDeleting: the Migration is being deleted.
 	ReasonDeleting = "Deleting"
 	// ReasonProgressing: nothing needs a human.
@@ -102,6 +104,8 @@ const (
 	ReasonCatchingUp = "CatchingUp"
 	// ReasonCaughtUp: the follower is close behind main.
 	ReasonCaughtUp = "CaughtUp"
+	// ReasonReverseOff: the follower is not kept in sync, because spec.switch.reverse was off.
+	ReasonReverseOff = "ReverseOff"
 	// ReasonNotVerified: no audit has been complete yet.
 	ReasonNotVerified = "NotVerified"
 	// ReasonVerified: the last audit left no difference.

@@ -59,8 +59,8 @@ type MigrationSpec struct {
 	// +kubebuilder:default={}
 	Audit Audit `json:"audit,omitempty,omitzero"`
 
-	// paused stops copying. Clients are served on, and their writes recorded,
-	// so that nothing is lost; a switch that has begun goes on.
+	// paused stops the first copy and audits, and no switch begins. Clients are
+	// served, and what they write is copied on; a switch that has begun goes on.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 
@@ -86,6 +86,7 @@ type Store struct {
 	// +kubebuilder:validation:MinLength=8
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && url(self).getEscapedPath() in ['', '/'] && !self.contains('?') && !self.contains('#') && !self.contains('@')",message="must be an http:// or https:// URL of a host, perhaps with a port, without path, query or credentials, like https://s3.example.com"
+	// +kubebuilder:validation:XValidation:rule="!isURL(self) || (url(self).getPort() == '' ? !self.endsWith(':') && !self.endsWith(':/') : int(url(self).getPort()) >= 1 && int(url(self).getPort()) <= 65535)",message="the port must be from 1 to 65535; left out, it is 80 or 443"
 	Endpoint string `json:"endpoint"`
 
 	// region that requests are signed for. Default: us-east-1.
@@ -170,7 +171,7 @@ type Redis struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=3
 	// +kubebuilder:validation:items:MaxLength=280
-	// +kubebuilder:validation:items:Pattern=`^[^\s/@]+:[0-9]{1,5}$`
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[^/@[:space:]]+:[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be host:port, like redis.example.com:6379: no URL; a password belongs into the Secret of credentialsRef"
 	Addresses []string `json:"addresses"`
 
 	// mode is Single (the default), Sentinel or Cluster.
@@ -186,6 +187,7 @@ type Redis struct {
 
 	// credentialsRef names the Secret, in the Migration's namespace, with the
 	// keys password and, if need be, username and sentinelPassword.
+	// Changes of the first two are followed without a restart.
 	// Left out, no authentication is used.
 	// +optional
 	CredentialsRef *SecretReference `json:"credentialsRef,omitempty"`
@@ -204,6 +206,8 @@ const (
 )
 
 // Proxy configures the S3 endpoint that clients use.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || !has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",message="autoscaling goes by the CPU that a pod requests, and resources request none: add resources.requests.cpu, or leave resources out"
 type Proxy struct {
 	// replicas of the proxy. Default: 2. Ignored while autoscaling is given.
 	// +optional
@@ -329,7 +333,7 @@ type ProxyService struct {
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
 	Type corev1.ServiceType `json:"type,omitempty"`
 
-	// port of the Service. Default: 80.
+	// port of the Service. Default: 80, with tls as well.
 	// +optional
 	// +kubebuilder:default=80
 	// +kubebuilder:validation:Minimum=1
@@ -365,7 +369,8 @@ type Autoscaling struct {
 
 // Worker configures the processes that copy.
 type Worker struct {
-	// replicas of the worker. Default: 2. 0 stops copying.
+	// replicas of the worker. Default: 2. 0 stops all copying: what clients
+	// change is recorded, and the ledger grows with it.
 	// +optional
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=0
@@ -393,10 +398,11 @@ type Worker struct {
 type WorkerLimits struct {
 	// bytesPerSecond that one worker copies at most, like 200Mi. Left out: no limit.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="must be more than 0; leave it out for no limit"
+	// +kubebuilder:validation:XValidation:rule="!quantity(string(self)).isLessThan(quantity('1Ki'))",message="must be at least 1Ki (M is for millions, m for thousandths); leave it out for no limit"
 	BytesPerSecond *resource.Quantity `json:"bytesPerSecond,omitempty"`
 
-	// requestsPerSecond that one worker sends to each store at most. Left out: no limit.
+	// requestsPerSecond that one worker sends at most, to both stores together.
+	// Left out: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
@@ -408,9 +414,9 @@ type WorkerLimits struct {
 type Audit struct {
 	// mode is ETag (the default: names, sizes and ETags, and the metadata of a
 	// sample), Checksum (contents too: by the checksums that both stores keep,
-	// else by reading both) or Off. Unless it is Off, an audit runs when the
-	// copy is complete, and again after anything that may have gone unrecorded;
-	// a switch waits for it.
+	// else by reading both) or "Off", in quotes: without them YAML means false.
+	// Unless it is Off, an audit runs when the copy is complete, and again after
+	// anything that may have gone unrecorded; a switch waits for it.
 	// +optional
 	// +kubebuilder:default=ETag
 	Mode AuditMode `json:"mode,omitempty"`
@@ -475,7 +481,8 @@ type Switch struct {
 	MaxPause *metav1.Duration `json:"maxPause,omitempty"`
 
 	// reverse keeps the old store in sync after the switch, so that you can go
-	// back at any time. Default: true. Off, there is no way back.
+	// back at any time. Default: true. Off, there is no way back. It is read when
+	// a switch ends; what it says later does not matter until the next one.
 	// +optional
 	// +kubebuilder:default=true
 	Reverse *bool `json:"reverse,omitempty"`

@@ -91,7 +91,7 @@ type MigrationStatus struct {
 // +kubebuilder:validation:Enum=Pending;Copying;CatchingUp;SwitchStarted;SwitchDone
 type Phase string
 
-// The phases, in order. A switch back goes through the last two again.
+// The phases, in order. A switch back goes through SwitchStarted to CatchingUp.
 const (
 	// PhasePending: stores are probed and proxies start; nothing is copied yet.
 	PhasePending Phase = "Pending"
@@ -299,7 +299,7 @@ type StoreStatus struct {
 	// +kubebuilder:validation:MaxLength=512
 	Endpoint string `json:"endpoint,omitempty"`
 	// capabilities that the store was found to have, like
-	// conditionalPut: Yes, or acl: No.
+	// putIfMatch: Yes, or objectACL: No.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Capabilities map[string]Capability `json:"capabilities,omitempty"`
@@ -317,7 +317,7 @@ type BucketReport struct {
 	// +kubebuilder:validation:MaxLength=255
 	Name string `json:"name"`
 	// unsupported names the configuration that could not be copied, and why, or
-	// that is put there at the end of the migration.
+	// that is put there with the switch.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32

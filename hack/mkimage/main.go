@@ -149,6 +149,8 @@ func buildLayer(args []string) ([]byte, error) {
 		if err := t.add(caCert + ":" + caCert); err != nil {
 			return nil, err
 		}
+	} else {
+		log.Printf("no %s on this machine: what runs in the image trusts no HTTPS server", caCert)
 	}
 	for _, arg := range args {
 		if err := t.add(arg); err != nil {

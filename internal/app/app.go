@@ -37,6 +37,9 @@ func Command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (%s --help lists the flags)", err, cmd.CommandPath())
+	})
 	root.PersistentFlags().IntVarP(&verbosity, "verbosity", "v", 0, "log verbosity: 0 for operators, 1 for debugging, 2 for every object")
 	log := func() logr.Logger { return newLogger(verbosity) }
 	root.AddCommand(managerCommand(log), proxyCommand(log), workerCommand(log), localCommand(log))

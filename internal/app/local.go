@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -13,7 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
 
+	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/controllers"
 	"github.com/crossfade-io/crossfade/internal/config"
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -35,8 +38,9 @@ func localCommand(log func() logr.Logger) *cobra.Command {
 
 The manifest is the one that kubectl apply takes; Secrets may stand in the same
 file or in --secrets-dir (one directory a Secret, one file a key). The file is
-read again when it changes: add spec.switch to cut over, or run
-"crossfade local switch -f FILE". State is kept in --state-dir: started again,
+read again when it changes: add "switch: {}" to its spec to cut over, or run
+"crossfade local switch -f FILE". Audits, paused, retryFailed and keys are followed
+too, the rest counts from the next start. State is kept in --state-dir: started again,
 the migration goes on from where it was.
 
 With --proxies this process runs the phase engine alone: "crossfade proxy" and
@@ -45,7 +49,10 @@ same Migration and the same Redis. No switch begins while one of the proxies
 named does not obey the route.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runLocal(cmd.Context(), f, log())
+			if _, _, err := net.SplitHostPort(f.redis); f.redis != "" && err != nil {
+				return fmt.Errorf("--redis is host:port, like 127.0.0.1:6379, not %q: name a Redis with a password, Sentinel or Cluster in spec.redis", f.redis)
+			}
+			return whereSecretsAre(runLocal(cmd.Context(), f, log()), f.file, f.secretsDir)
 		}}
 	fs := cmd.Flags()
 	fs.StringVarP(&f.file, "file", "f", "", "the Migration's manifest (required)")
@@ -101,7 +108,7 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 		return err
 	}
 	if _, err := config.Stores(c.Migration, m.secrets()); err != nil {
-		return fmt.Errorf("%w: add it to %s, or to a directory that --secrets-dir names", err, f.file)
+		return err
 	}
 	c.Migration.Status = lo.state.status
 	rdb, stop, err := lo.openRedis(ctx)
@@ -111,6 +118,9 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 	defer stop()
 	defer func() { _ = rdb.Close() }()
 	lo.ledger = ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration), Epoch: knownEpoch(c.Migration)})
+	if err := lo.begins(ctx); err != nil {
+		return err
+	}
 	if lo.stores, err = controllers.OpenStores(c.Migration, m.secrets(), time.Now); err != nil {
 		return err
 	}
@@ -118,6 +128,28 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 	lo.engine = &migration.Engine{Ledger: lo.ledger, ListBuckets: lo.stores.ListBuckets, Now: time.Now}
 	lo.screen = newScreen(os.Stdout, f.plain)
 	return lo.run(ctx)
+}
+
+// begins refuses a migration without a state that finds a ledger under its name:
+// without Kubernetes nothing but their names tells two migrations apart, so clients
+// would be led to whichever store is main there; and when it began would not be known,
+// which keeps audits from deleting what is older.
+func (lo *local) begins(ctx context.Context) error {
+	if lo.state.spec != nil {
+		return nil // it has begun, and knows its ledger
+	}
+	switch _, err := lo.ledger.Furthest(ctx); {
+	case errors.Is(err, ledger.ErrNoRoute):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("a migration cannot begin before its Redis answers (%s): start it, or name another one with --redis or spec.redis", migration.Cause(err))
+	}
+	name := config.LedgerName(lo.m.config().Migration)
+	return fmt.Errorf("this Redis holds the ledger of a migration %s already, and %s has no state of it: "+
+		"name the --state-dir that it began with, or give this one another metadata.name; "+
+		"if that one is over, delete its keys, which begin with cf:{%s", name, lo.f.stateDir, name)
 }
 
 func (lo *local) run(ctx context.Context) error {
@@ -164,10 +196,14 @@ func (lo *local) run(ctx context.Context) error {
 // drive steps the engine, and shows how it stands.
 func (lo *local) drive(ctx context.Context, address string) error {
 	for {
+		before := lo.m.config().Migration
 		changed, err := lo.m.reload()
-		if err != nil {
+		switch {
+		case err != nil:
 			lo.screen.say("The manifest is not used: " + err.Error())
-		} else if changed {
+		case changed && wantsRestart(before, lo.m.config().Migration):
+			lo.screen.say("The manifest was read again. What it says anew beside switch, audit, paused and retryFailed counts from the next start.")
+		case changed:
 			lo.screen.say("The manifest was read again.")
 		}
 		c := lo.m.config()
@@ -210,6 +246,16 @@ func (lo *local) drive(ctx context.Context, address string) error {
 		case <-time.After(min(out.Next, time.Second)):
 		}
 	}
+}
+
+// wantsRestart says whether a change is one that proxy, worker and probes, which are
+// made once, do not follow. Credentials are followed.
+func wantsRestart(before, after *v1alpha1.Migration) bool {
+	specs := [2]v1alpha1.MigrationSpec{*before.Spec.DeepCopy(), *after.Spec.DeepCopy()}
+	for i := range specs {
+		specs[i].Switch, specs[i].Audit, specs[i].Paused, specs[i].RetryFailed = nil, v1alpha1.Audit{}, false, ""
+	}
+	return !equality.Semantic.DeepEqual(specs[0], specs[1])
 }
 
 // openRedis uses the Redis that was named, or starts one that ends with us.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -143,7 +144,9 @@ func (s *stateFile) save(copyTo string) error {
 		return err
 	}
 	if copyTo != "" {
-		return writeAtomically(copyTo, b)
+		if err := writeAtomically(copyTo, b); err != nil {
+			return fmt.Errorf("--status-file: %w", err)
+		}
 	}
 	return nil
 }
@@ -166,7 +169,12 @@ func writeAtomically(path string, b []byte) error {
 	return nil
 }
 
-var switchLine = regexp.MustCompile(`(?m)^  switch:.*\n(?:(?:    |\t).*\n)*`)
+var (
+	kindLine = regexp.MustCompile(`(?m)^kind: *Migration\s*$`)
+	specLine = regexp.MustCompile(`(?m)^spec:[ \t]*\n`)
+	// firstBelow is the line that says how far spec's fields are indented.
+	firstBelow = regexp.MustCompile(`(?m)\A(?:[ \t]*(?:#.*)?\n)*( +)\S`)
+)
 
 func localSwitchCommand() *cobra.Command {
 	var file, to, mode string
@@ -191,19 +199,26 @@ func editSwitch(file, to, mode string) error {
 	}
 	docs := regexp.MustCompile(`(?m)^---\s*$`).Split(string(b), -1)
 	for i, d := range docs {
-		if !regexp.MustCompile(`(?m)^kind: *Migration\s*$`).MatchString(d) {
+		if !kindLine.MatchString(d) {
 			continue
 		}
 		line, err := switchWith(d, to, mode)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		d = switchLine.ReplaceAllString(d, "")
-		at := regexp.MustCompile(`(?m)^spec:[ \t]*\n`).FindStringIndex(d)
+		if !strings.HasSuffix(d, "\n") {
+			d += "\n"
+		}
+		at := specLine.FindStringIndex(d)
 		if at == nil {
 			return fmt.Errorf("%s: no line \"spec:\" to write spec.switch below: add it by hand", file)
 		}
-		docs[i] = d[:at[1]] + line + d[at[1]:]
+		head, below, indent := d[:at[1]], d[at[1]:], "  "
+		if m := firstBelow.FindStringSubmatch(below); m != nil {
+			indent = m[1]
+		}
+		old := regexp.MustCompile(`(?m)^` + indent + `switch:.*\n(?:` + indent + `[ \t]+.*\n)*`)
+		docs[i] = head + indent + line + old.ReplaceAllString(below, "")
 	}
 	out := []byte(docs[0])
 	for _, d := range docs[1:] {
@@ -238,5 +253,5 @@ func switchWith(doc, to, mode string) (string, error) {
 		sw["mode"] = mode
 	}
 	flow, err := json.Marshal(sw) // which is YAML too
-	return "  switch: " + string(flow) + "\n", err
+	return "switch: " + string(flow) + "\n", err
 }

@@ -13,8 +13,12 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/config"
+	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/ledger/ledgertest"
 )
 
 const sample = `# what moves
@@ -66,6 +70,37 @@ func TestLocalSaysWhatIsWrongWithAManifest(t *testing.T) {
 	}
 	wantError(t, run(t, "-f", filepath.Join(t.TempDir(), "none.yaml")), "no such file")
 	wantError(t, run(t), `required flag(s) "file" not set`)
+	wantError(t, run(t, "--fiel", "x"), "unknown flag: --fiel (crossfade local --help lists the flags)")
+	for _, redis := range []string{"nohost", "redis://127.0.0.1:6379"} {
+		wantError(t, run(t, "-f", write(t, sample), "--redis", redis), "--redis is host:port")
+	}
+}
+
+// A Secret is looked for in two places; what is said is what helps.
+func TestAMissingSecretIsToldWithItsPlace(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, sample)
+	wantError(t, run(t, "-f", file), "secret old: not found: add it to "+file+", or to a directory that --secrets-dir names")
+	wantError(t, run(t, "-f", file, "--secrets-dir", dir), "secret old: not found: add it to "+file+", or to the directory "+dir)
+	wantError(t, run(t, "-f", file, "--secrets-dir", dir+"/none"), "or to the directory "+dir+"/none, which does not exist")
+	if err := os.Mkdir(filepath.Join(dir, "old"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "old", "accessKeyID"), []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, run(t, "-f", file, "--secrets-dir", dir), "secret old: credentials: key secretAccessKey is missing or empty")
+	both := sample + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: old}\nstringData: {accessKeyID: a, secretAccessKey: s}\n" +
+		"---\napiVersion: v1\nkind: Secret\nmetadata: {name: new}\nstringData: {accessKeyID: a, secretAccessKey: s}\n"
+	file = write(t, strings.Replace(both, "spec:\n", "spec:\n  proxy: {clients: [{secretName: app}]}\n  redis: {addresses: [\"127.0.0.1:1\"]}\n", 1))
+	for _, role := range []string{"proxy", "worker"} {
+		cmd := Command()
+		cmd.SetArgs([]string{role, "--config", write(t, sample+"  redis: {addresses: [\"127.0.0.1:1\"]}\n"), "--secrets-dir", dir + "/none", "--metrics", "127.0.0.1:0"})
+		wantError(t, cmd.ExecuteContext(t.Context()), "secret old: not found: add it to")
+	}
+	cmd := Command()
+	cmd.SetArgs([]string{"proxy", "--config", file, "--secrets-dir", dir, "--state-dir", t.TempDir(), "--metrics", "127.0.0.1:0"})
+	wantError(t, cmd.ExecuteContext(t.Context()), "spec.proxy.clients[0]: secret app: not found: add it to "+file)
 }
 
 func TestSwitchIsWrittenIntoTheManifest(t *testing.T) {
@@ -81,7 +116,10 @@ func TestSwitchIsWrittenIntoTheManifest(t *testing.T) {
 		"the rest stays":  {manifest: sample + "  switch:\n    mode: PauseWrites # strict\n    attempt: two\n  paused: false\n", want: v1alpha1.Switch{To: "Target", Mode: "PauseWrites", Attempt: "two"}},
 		"a second Secret": {manifest: "apiVersion: v1\nkind: Secret\nmetadata: {name: old}\n---\n" + sample, want: v1alpha1.Switch{To: "Target", Mode: "Live"}},
 		"no store":        {manifest: sample, args: []string{"--to", "Elsewhere"}, wantErr: "--to is Target or Source"},
-		"other indent":    {manifest: strings.ReplaceAll(sample, "\n  ", "\n    "), wantErr: "spec.switch could not be written"},
+		"other indent":    {manifest: strings.ReplaceAll(sample+"  switch: {to: Source}\n", "\n  ", "\n    "), want: v1alpha1.Switch{To: "Target", Mode: "Live"}},
+		"no last newline": {manifest: sample + "  switch: {attempt: two}", want: v1alpha1.Switch{To: "Target", Mode: "Live", Attempt: "two"}},
+		"comment first":   {manifest: strings.Replace(sample, "spec:\n", "spec:\n\n# two stores\n", 1), want: v1alpha1.Switch{To: "Target", Mode: "Live"}},
+		"flow":            {manifest: strings.Replace(sample, "spec:\n", "spec: # all\n", 1), wantErr: "add it by hand"},
 		"makes no sense":  {manifest: sample + "  switch: {mode: PauseWrites, maxPause: 5s}\n", args: []string{"--mode", "Live"}, wantErr: "maxPause is for mode PauseWrites"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,6 +183,25 @@ func TestAManifestThatIsOfNoUseIsToldOnce(t *testing.T) {
 	}
 	if changed, err := m.reload(); !changed || err != nil || !m.config().Migration.Spec.Paused {
 		t.Errorf("changed %v, %v", changed, err)
+	}
+}
+
+func TestWhatIsNotFollowedIsTold(t *testing.T) {
+	parsed := func(text string) *v1alpha1.Migration {
+		c, err := config.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Migration
+	}
+	before := parsed(sample)
+	for change, want := range map[string]bool{
+		"switch: {}": false, "paused: true": false, "retryFailed: now": false, "audit: {mode: Checksum}": false,
+		"worker: {concurrency: 8}": true, "proxy: {anonymous: Forward}": true, "buckets: [{name: abc}]": true, "redis: {addresses: ['r:1']}": true,
+	} {
+		if got := wantsRestart(before, parsed(sample+"  "+change+"\n")); got != want {
+			t.Errorf("%s: %v", change, got)
+		}
 	}
 }
 
@@ -237,5 +294,34 @@ func TestRedisEndsWithAProcessThatIsKilled(t *testing.T) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			t.Fatal("redis-server lives on")
 		}
+	}
+}
+
+// Two migrations of one name, one after the other: the second would be served from
+// the first one's main.
+func TestAMigrationDoesNotBeginWithAnothersLedger(t *testing.T) {
+	redis := ledgertest.Redis(t)
+	client := goredis.NewClient(&goredis.Options{Addr: redis})
+	t.Cleanup(func() { _ = client.Close() })
+	l := ledger.New(ledger.Options{Redis: client, Migration: "default/photos"})
+	if err := l.SetRoute(t.Context(), ledger.Route{Epoch: 5, Main: ledger.Target, State: ledger.Steady, Sync: true, Uploads: ledger.Target}); err != nil {
+		t.Fatal(err)
+	}
+	const keys = "stringData: {accessKeyID: a, secretAccessKey: s}\n"
+	file, state := write(t, sample+"---\napiVersion: v1\nkind: Secret\nmetadata: {name: old}\n"+keys+"---\napiVersion: v1\nkind: Secret\nmetadata: {name: new}\n"+keys), t.TempDir()
+	args := []string{"-f", file, "--state-dir", state, "--listen", "127.0.0.1:0", "--plain", "--redis"}
+	wantError(t, run(t, append(args, redis)...), "this Redis holds the ledger of a migration default/photos already, and "+state+" has no state of it: name the --state-dir")
+	wantError(t, run(t, append(args, "127.0.0.1:1")...), "a migration cannot begin before its Redis answers (connect: connection refused): start it, or name another one")
+
+	// One that has begun goes on, whether Redis answers or not.
+	if err := os.WriteFile(filepath.Join(state, "status.json"), []byte(`{"spec": {}, "status": {}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openState(filepath.Join(state, "status.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&local{state: s, ledger: l}).begins(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

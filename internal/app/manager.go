@@ -28,18 +28,23 @@ func managerCommand(log func() logr.Logger) *cobra.Command {
 				}
 				o.Redis.StorageSize = size
 			}
+			switch o.Images.PullPolicy {
+			case "", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
+			default:
+				return fmt.Errorf("--image-pull-policy is Always, IfNotPresent or Never, not %q", pullPolicy)
+			}
 			if o.Images.Crossfade == "" {
 				return fmt.Errorf("--image: name the image of this program, which proxies and workers run")
 			}
 			cfg, err := ctrl.GetConfig()
 			if err != nil {
-				return fmt.Errorf("find the cluster: %w", err)
+				return fmt.Errorf("find the cluster: run in a pod, or set KUBECONFIG: %w", err)
 			}
 			return controllers.Run(cmd.Context(), cfg, o)
 		}}
 	fs := cmd.Flags()
-	fs.StringVar(&o.Images.Crossfade, "image", os.Getenv("CROSSFADE_IMAGE"), "image of proxies and workers")
-	fs.StringVar(&pullPolicy, "image-pull-policy", "", "pull policy of both images")
+	fs.StringVar(&o.Images.Crossfade, "image", os.Getenv("CROSSFADE_IMAGE"), "image of proxies and workers (required)")
+	fs.StringVar(&pullPolicy, "image-pull-policy", "", "pull policy of both images: Always, IfNotPresent or Never; left out: Kubernetes' own choice")
 	fs.StringArrayVar(&o.Images.PullSecrets, "image-pull-secret", nil, "Secret to pull images with, in the Migration's namespace; may be repeated")
 	fs.StringVar(&o.Images.Redis, "redis-image", "valkey/valkey:8.1-alpine", "image of the Redis that keeps a ledger when the Migration names none")
 	fs.StringVar(&storageSize, "redis-storage-size", "2Gi", "size of that Redis' volume; 0 keeps the ledger in the pod")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -60,6 +62,21 @@ func (f *roleFlags) open(ctx context.Context, log logr.Logger) (*role, error) {
 	}
 	return &role{config: c, current: follow(ctx, f.config, c, log), secrets: secrets, metrics: newRegistry(),
 		ledger: ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(c.Migration), Epoch: knownEpoch(c.Migration)})}, nil
+}
+
+// whereSecretsAre has an error about a Secret that is missing say where it belongs.
+func whereSecretsAre(err error, manifest, dir string) error {
+	if !errors.Is(err, config.ErrNoSecret) {
+		return err
+	}
+	place := "a directory that --secrets-dir names"
+	if dir != "" {
+		place = "the directory " + dir
+		if _, serr := os.Stat(dir); errors.Is(serr, fs.ErrNotExist) {
+			place += ", which does not exist"
+		}
+	}
+	return fmt.Errorf("%w: add it to %s, or to %s", err, manifest, place)
 }
 
 func newProxy(c *config.Config, secrets config.Secrets, l *ledger.Ledger, instance, stateDir string, maxInFlight time.Duration, trailers func(ledger.Store) bool, log logr.Logger, reg prometheus.Registerer) (*proxy.Proxy, error) {
@@ -169,7 +186,8 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 	var f roleFlags
 	var listen, stateDir, profiles string
 	cmd := &cobra.Command{Use: "proxy", Short: "Serve S3 clients and record their writes", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			defer func() { err = whereSecretsAre(err, f.config, f.secretsDir) }()
 			r, err := f.open(cmd.Context(), log())
 			if err != nil {
 				return err
@@ -217,7 +235,8 @@ func runProxy(ctx context.Context, p *proxy.Proxy, clients, probes *http.Server)
 func workerCommand(log func() logr.Logger) *cobra.Command {
 	var f roleFlags
 	cmd := &cobra.Command{Use: "worker", Short: "Copy buckets, objects and changes to the follower", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			defer func() { err = whereSecretsAre(err, f.config, f.secretsDir) }()
 			r, err := f.open(cmd.Context(), log())
 			if err != nil {
 				return err

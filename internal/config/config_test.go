@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
 	"github.com/crossfade-io/crossfade/internal/ledger"
+	"github.com/crossfade-io/crossfade/internal/ledger/ledgertest"
 	"github.com/crossfade-io/crossfade/internal/migration"
 )
 
@@ -105,6 +107,18 @@ func TestSamplesAreAccepted(t *testing.T) {
 		if _, err := Parse([]byte(strings.ReplaceAll("\n"+text, "\n"+indent, "\n"))); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
+	}
+	b, err := os.ReadFile(filepath.Join(root, "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
+	if !ok || !strings.HasPrefix(text, "switch:\n") {
+		t.Fatal("docs/api.md shows no switch")
+	}
+	if _, err := Parse([]byte(minimal + "  " + strings.ReplaceAll(text, "\n", "\n  "))); err != nil {
+		t.Errorf("docs/api.md: %v", err)
 	}
 }
 
@@ -204,6 +218,54 @@ func TestLedgerNameTellsMigrationsApart(t *testing.T) {
 	m.UID = "1-2-3"
 	if got := LedgerName(m); got != "media/photos/1-2-3" {
 		t.Error(got)
+	}
+}
+
+// Who mends the Secret, or rotates the password, restarts nothing.
+func TestRedisPasswordIsFollowed(t *testing.T) {
+	addr := ledgertest.Redis(t)
+	admin := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = admin.Close() }()
+	var current atomic.Pointer[MemorySecrets]
+	hold := func(s MemorySecrets) { current.Store(&s) }
+	hold(MemorySecrets{"redis": {"password": "wrong"}})
+	rdb, err := OpenRedis(&v1alpha1.Redis{Addresses: []string{addr}, CredentialsRef: &v1alpha1.SecretReference{Name: "redis"}},
+		FollowSecrets(func() Secrets { return *current.Load() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rdb.Close() }()
+	set := func(password string) {
+		t.Helper()
+		if err := admin.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := admin.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("one")
+	if err := rdb.Ping(t.Context()).Err(); err == nil || !strings.HasPrefix(err.Error(), "WRONGPASS") {
+		t.Fatalf("a wrong password: %v", err)
+	}
+	hold(MemorySecrets{"redis": {"password": "one"}})
+	if err := rdb.Ping(t.Context()).Err(); err != nil {
+		t.Errorf("the Secret was mended: %v", err)
+	}
+	hold(MemorySecrets{})
+	if err := rdb.Ping(t.Context()).Err(); err != nil {
+		t.Errorf("the Secret is away: %v", err)
+	}
+	set("two")
+	hold(MemorySecrets{"redis": {"password": "two"}})
+	for tries := 0; ; tries++ { // the pool finds out one by one which connections are gone
+		err := rdb.Ping(t.Context()).Err()
+		if err == nil {
+			break
+		}
+		if tries == 5 {
+			t.Fatalf("the password was rotated: %v", err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -133,7 +134,8 @@ func TargetNames(m *v1alpha1.Migration) map[string]string {
 }
 
 // OpenRedis returns a client of the Redis that keeps the ledger. It connects at
-// first use. A nil spec is an error: somebody must run one.
+// first use, and each new connection has the password that the Secret holds then. A
+// nil spec is an error: somebody must run one.
 func OpenRedis(r *v1alpha1.Redis, secrets Secrets) (redis.UniversalClient, error) {
 	if r == nil || len(r.Addresses) == 0 {
 		return nil, errors.New("spec.redis is left out: name the Redis that keeps the ledger")
@@ -155,8 +157,25 @@ func OpenRedis(r *v1alpha1.Redis, secrets Secrets) (redis.UniversalClient, error
 			}
 			*to = v
 		}
+		o.CredentialsProvider = followPassword(secrets, r.CredentialsRef.Name, o.Username, o.Password)
 	}
 	return redis.NewUniversalClient(o), nil
+}
+
+// followPassword returns the user and password that a Secret holds now; those that it
+// held last while it can't be read or has no password.
+func followPassword(secrets Secrets, name, user, password string) func() (string, string) {
+	var mu sync.Mutex
+	return func() (string, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		u, uerr := secrets.Get(name, RedisUsernameKey)
+		p, perr := secrets.Get(name, RedisPasswordKey)
+		if uerr == nil && perr == nil && p != "" {
+			user, password = u, p
+		}
+		return user, password
+	}
 }
 
 // EngineSpec is what the phase engine needs to know of a spec.

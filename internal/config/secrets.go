@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,11 @@ const (
 	RedisSentinelPasswordKey = "sentinelPassword"
 )
 
+// ErrNoSecret: there is no such Secret.
+var ErrNoSecret = errors.New("not found")
+
+func noSecret(name string) error { return fmt.Errorf("secret %s: %w", name, ErrNoSecret) }
+
 // Secrets are the Secrets of the migration's namespace.
 type Secrets interface {
 	// Get returns the value of a key of a Secret. A missing key is "", a
@@ -36,9 +42,9 @@ type DirSecrets string
 
 // Get implements Secrets.
 func (d DirSecrets) Get(secret, key string) (string, error) {
-	dir := filepath.Join(string(d), filepath.Base(secret))
-	if _, err := os.Stat(dir); err != nil {
-		return "", fmt.Errorf("secret %s: %w", secret, err)
+	dir, err := d.find(secret)
+	if err != nil {
+		return "", err
 	}
 	b, err := os.ReadFile(filepath.Join(dir, filepath.Base(key)))
 	if os.IsNotExist(err) {
@@ -50,9 +56,26 @@ func (d DirSecrets) Get(secret, key string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+// find returns the directory of a Secret.
+func (d DirSecrets) find(secret string) (string, error) {
+	dir := filepath.Join(string(d), filepath.Base(secret))
+	_, err := os.Stat(dir)
+	if os.IsNotExist(err) {
+		return "", noSecret(secret)
+	}
+	if err != nil {
+		return "", fmt.Errorf("secret %s: %w", secret, err)
+	}
+	return dir, nil
+}
+
 // Credentials implements Secrets.
 func (d DirSecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
-	f, err := s3.CredentialsFromDir(filepath.Join(string(d), filepath.Base(secret)))
+	dir, err := d.find(secret)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s3.CredentialsFromDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", secret, err)
 	}
@@ -61,7 +84,11 @@ func (d DirSecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
 
 // Keys implements Secrets.
 func (d DirSecrets) Keys(secret string) (s3.KeysFunc, error) {
-	f, err := s3.KeysFromDir(filepath.Join(string(d), filepath.Base(secret)))
+	dir, err := d.find(secret)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s3.KeysFromDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", secret, err)
 	}
@@ -87,7 +114,7 @@ func (m MemorySecrets) Add(s *corev1.Secret) {
 func (m MemorySecrets) Get(secret, key string) (string, error) {
 	data, ok := m[secret]
 	if !ok {
-		return "", fmt.Errorf("secret %s: not found", secret)
+		return "", noSecret(secret)
 	}
 	return data[key], nil
 }
@@ -105,7 +132,7 @@ func (m MemorySecrets) Credentials(secret string) (s3.CredentialsFunc, error) {
 func (m MemorySecrets) Keys(secret string) (s3.KeysFunc, error) {
 	data, ok := m[secret]
 	if !ok {
-		return nil, fmt.Errorf("secret %s: not found", secret)
+		return nil, noSecret(secret)
 	}
 	keys, err := s3.ReadKeys(func(name string) (string, error) { return data[name], nil })
 	if err != nil {
@@ -147,34 +174,33 @@ func (f FollowSecrets) Keys(secret string) (s3.KeysFunc, error) {
 }
 
 // Layered asks each of several Secrets in turn, and returns the first that has it.
+// When none has, the error is of the first where the Secret is, but lacks a key.
 type Layered []Secrets
 
 // Get implements Secrets.
-func (l Layered) Get(secret, key string) (v string, err error) {
-	for _, s := range l {
-		if v, err = s.Get(secret, key); err == nil {
-			return v, nil
-		}
-	}
-	return "", err
+func (l Layered) Get(secret, key string) (string, error) {
+	return firstOf(l, func(s Secrets) (string, error) { return s.Get(secret, key) })
 }
 
 // Credentials implements Secrets.
-func (l Layered) Credentials(secret string) (f s3.CredentialsFunc, err error) {
-	for _, s := range l {
-		if f, err = s.Credentials(secret); err == nil {
-			return f, nil
-		}
-	}
-	return nil, err
+func (l Layered) Credentials(secret string) (s3.CredentialsFunc, error) {
+	return firstOf(l, func(s Secrets) (s3.CredentialsFunc, error) { return s.Credentials(secret) })
 }
 
 // Keys implements Secrets.
-func (l Layered) Keys(secret string) (f s3.KeysFunc, err error) {
+func (l Layered) Keys(secret string) (s3.KeysFunc, error) {
+	return firstOf(l, func(s Secrets) (s3.KeysFunc, error) { return s.Keys(secret) })
+}
+
+func firstOf[T any](l Layered, get func(Secrets) (T, error)) (v T, err error) {
 	for _, s := range l {
-		if f, err = s.Keys(secret); err == nil {
-			return f, nil
+		found, serr := get(s)
+		if serr == nil {
+			return found, nil
+		}
+		if err == nil || errors.Is(err, ErrNoSecret) {
+			err = serr
 		}
 	}
-	return nil, err
+	return v, err
 }

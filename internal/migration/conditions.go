@@ -67,6 +67,8 @@ func copyConditions(f facts) []Condition {
 	switch {
 	case !all:
 		out = append(out, cond(CondCaughtUp, false, "Copying", "Buckets are still being copied."))
+	case !f.route.Sync:
+		out = append(out, cond(CondCaughtUp, false, "ReverseOff", "The "+lower(f.route.Main.Other())+" is not kept in sync, because spec.switch.reverse was off."))
 	case f.stats.Failed > 0:
 		out = append(out, cond(CondCaughtUp, false, "ObjectsFailed", "Some objects can't be copied: see status.progress.failures and mend the cause. They are tried on; change spec.retryFailed to have that done at once, and for those that a store refused as they are."))
 	case f.stats.Dirty > caughtUpDirty || f.stats.Oldest.Seconds() > caughtUpLag:

@@ -404,6 +404,34 @@ func TestNoWayBackWithoutReverse(t *testing.T) {
 	w.is(CondSwitchReady, false, string(GuardWayBack))
 }
 
+// Gone back for good, the target lacks what clients write from then on.
+func TestNoSecondSwitchAfterOneBackWithoutReverse(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	settle := func() {
+		for range 5 {
+			w.step()
+			w.beat()
+			w.dangling(0)
+		}
+	}
+	w.ask(ledger.Target)
+	settle()
+	w.ask(ledger.Source).Reverse = false
+	settle()
+	if r := w.out.State.Route; r.Main != ledger.Source || r.State != ledger.Steady || r.Sync {
+		t.Fatalf("%+v", r)
+	}
+	w.is(CondCaughtUp, false, "ReverseOff")
+	w.commit(w.write("k"))
+	w.ask(ledger.Target)
+	settle()
+	if r := w.out.State.Route; r.Main != ledger.Source || r.State != ledger.Steady {
+		t.Errorf("traffic moved to a store that lacks writes: %+v", r)
+	}
+	w.is(CondSwitchReady, false, string(GuardWayBack))
+}
+
 func TestLostLedgerIsSeenAndTheRouteRestored(t *testing.T) {
 	for name, switched := range map[string]bool{"before the switch": false, "after the switch": true} {
 		t.Run(name, func(t *testing.T) {

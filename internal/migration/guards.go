@@ -70,8 +70,8 @@ var guards = []struct {
 		return ""
 	}},
 	{GuardWayBack, func(f facts, _ SwitchRequest) string {
-		if f.route.Main == ledger.Target && !f.route.Sync {
-			return "spec.switch.reverse was off, so the source no longer holds what clients wrote: there is no way back"
+		if !f.route.Sync { // whichever store is main: nothing was recorded of what it took
+			return "spec.switch.reverse was off, so the " + lower(f.route.Main.Other()) + " no longer holds what clients wrote: there is no way back"
 		}
 		return ""
 	}},

@@ -5,6 +5,7 @@ package stores
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -179,6 +180,10 @@ func (s *Stores) ask(i int, look *Look) error {
 }
 
 func (s *Stores) explain(i int, err error) string {
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		return fmt.Sprintf("Cannot use the %s at %s: its certificate is signed by an authority that Crossfade does not trust. "+
+			"It trusts those of its image, or of the machine: see \"Not supported\" in docs/operations.md.", lower(i), s.opt.Endpoints[i].URL)
+	}
 	return fmt.Sprintf("Cannot use the %s at %s: %s. Check spec.%s.endpoint, and that the Secret of spec.%s.credentialsRef has the right keys.",
 		lower(i), s.opt.Endpoints[i].URL, strings.TrimSuffix(cause(err), "."), lower(i), lower(i))
 }

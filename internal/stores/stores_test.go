@@ -3,6 +3,8 @@ package stores
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -116,6 +118,24 @@ func TestErrorPageIsNotASourceWithoutBuckets(t *testing.T) {
 	}
 	for _, look := range s.Look(t.Context()) {
 		if look.Reachable || !strings.Contains(look.Problem, "not a listing") {
+			t.Errorf("%+v", look)
+		}
+	}
+}
+
+func TestAnAuthorityOfOnesOwnIsTold(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	e := s3.Endpoint{URL: server.URL, AccessKeyID: "a", SecretAccessKey: "b"}
+	s, err := New(Options{Endpoints: [2]s3.Endpoint{e, e}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	for _, look := range s.Look(t.Context()) {
+		if look.Reachable || !strings.Contains(look.Problem, "signed by an authority that Crossfade does not trust") {
 			t.Errorf("%+v", look)
 		}
 	}
