@@ -140,9 +140,9 @@ const replayStep = 500
 // came back with older data.
 func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, lands time.Duration) (int, error) {
 	recent, copied, whole := l.told.recent()
-	shards := map[int]bool{}
+	ids := map[int]string{}
 	for _, x := range losses {
-		shards[x.Shard] = true
+		ids[x.Shard] = x.ID
 	}
 	var calls []call
 	n := 0
@@ -153,10 +153,11 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 		return err
 	}
 	tell := func(s *script, o Object, args ...any) error {
-		if !shards[l.shardOf(o)] {
+		id, lost := ids[l.shardOf(o)]
+		if !lost {
 			return nil
 		}
-		calls = append(calls, l.call(s, l.prefix(o), args...))
+		calls = append(calls, l.call(s, l.prefix(o), append([]any{id}, args...)...))
 		if len(calls) < replayStep {
 			return nil
 		}

@@ -13,8 +13,10 @@ if r then
 end
 local gone = redis.call('SISMEMBER', P .. 'gone:' .. ARGV[2], ARGV[3]) == 1
 r = load(ARGV[6], ARGV[7])
-if LOSS ~= '' and not gone then
-  -- The intent was lost, the write was not.
+local b, newest = tonumber(ARGV[5]), r[r.n]
+if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then
+  -- The intent was lost, the write was not. One that began since, or that the ledger knows later ones of from
+  -- before the loss, was not lost: it was committed, the answer was lost, and what is newest may be later.
   return answer(wrote(r, ARGV[4], tonumber(ARGV[5]), true) and 1 or -1, r)
 end
 touch(r)

@@ -19,8 +19,9 @@ local EPOCH, MAIN, SYNC = route[1], route[2], route[5] == '1'
 
 -- What is known of a loss of data here, see suspect.lua. BASE: every version and
 -- sequence from before is smaller. FORGET: somebody died who could have told more.
-local loss = redis.call('HMGET', P .. 'loss', 'state', 'base', 'id', 'forget')
-local LOSS, BASE, FORGET = loss[1] or '', tonumber(loss[2] or 0), loss[4] == '1'
+-- FIRST: BASE of the first loss that is not healed.
+local loss = redis.call('HMGET', P .. 'loss', 'state', 'base', 'id', 'forget', 'first')
+local LOSS, BASE, FORGET, FIRST = loss[1] or '', tonumber(loss[2] or 0), loss[4] == '1', tonumber(loss[5] or 0)
 
 local function next_seq() return redis.call('INCR', P .. 'seq') end
 local function member(bucket, key) return bucket .. '\0' .. key end
@@ -76,6 +77,7 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     loss[3] = WHO .. '/' .. string.format('%d', BASE)
     redis.call('SET', P .. 'seq', BASE)
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
+    if redis.call('HSETNX', P .. 'loss', 'first', BASE) == 1 then FIRST = BASE end
     redis.call('HDEL', P .. 'loss', 'forget')
     redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'put')
   end

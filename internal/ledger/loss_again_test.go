@@ -1,0 +1,103 @@
+package ledger
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// The first answer to a commit was lost; by the time it is repeated, what it wrote has
+// been copied, and another client has written the other store.
+func TestCommitThatIsRepeatedAfterALossCountsOnce(t *testing.T) {
+	for name, loss := range map[string]func(*fixture, func()){
+		"begun since":       func(f *fixture, then func()) { f.declareLost(f.now); then() },
+		"committed before":  func(f *fixture, then func()) { then(); f.ok(f.Suspect(f.ctx)) },
+		"and it came again": func(f *fixture, then func()) { then(); f.ok(f.Suspect(f.ctx)); f.ok(f.Suspect(f.ctx)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(switched)
+			var upload Intent
+			loss(f, func() {
+				source := Source
+				upload = f.begin(object, BeginOptions{Store: &source})
+				f.ok(f.Commit(f.ctx, upload))
+				f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+				f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+				f.now = f.now.Add(time.Second)
+			})
+			if err := f.Commit(f.ctx, upload); !errors.Is(err, ErrSettled) {
+				t.Error(err)
+			}
+			if got := f.newest(object); got != Target {
+				t.Errorf("newest on the %s: a write that was answered since is lost", got)
+			}
+		})
+	}
+}
+
+// another is another process.
+func (f *fixture) another() *Ledger {
+	return New(Options{Redis: f.rdb, Migration: "test", Shards: f.shards, Now: func() time.Time { return f.now }})
+}
+
+func (f *fixture) write(l *Ledger, session string) {
+	f.t.Helper()
+	in, err := l.Begin(f.ctx, session, object, BeginOptions{})
+	f.ok(err)
+	f.ok(l.Commit(f.ctx, in))
+}
+
+// A process tells again what it did when it has a new session, or comes late with it. That must not
+// undo what is known by then.
+func TestWhatIsToldOnceMoreUndoesNothing(t *testing.T) {
+	source := Source
+	for name, until := range map[string]func(*fixture) []Loss{
+		"what another client has written since": func(f *fixture) []Loss {
+			f.declareLost(f.now)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &source})))
+			f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+			f.write(f.another(), "p2")
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			return all
+		},
+		"what the stores were seen to hold": func(f *fixture) []Loss {
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &source})))
+			f.ok(f.rdb.FlushAll(f.ctx).Err())
+			f.now = f.now.Add(time.Second)
+			f.declareLost(f.now)
+			f.route(switched)
+			if s, err := f.another().Adopt(f.ctx, object, Target); s != Target || err != nil {
+				f.t.Fatal(s, err)
+			}
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			return all
+		},
+		"what was written once it was healed": func(f *fixture) []Loss {
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &source})))
+			f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+			f.declareLost(f.now)
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			for _, x := range all {
+				f.ok(f.MoveLoss(f.ctx, x, Healthy, f.now, false))
+			}
+			f.write(f.another(), "p2")
+			return all
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(switched)
+			losses := until(f)
+			if _, err := f.replay(f.ctx, "p1", losses, 0); err != nil {
+				t.Fatal(err)
+			}
+			if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Healthy || loc.Store != Target {
+				t.Errorf("%+v, %v", loc, err)
+			}
+		})
+	}
+}
