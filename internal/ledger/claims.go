@@ -96,14 +96,14 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 		}
 	}
 	vs, errs := l.runAll(ctx, calls)
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
 	var out []Claim
-	for _, v := range vs {
+	for i, v := range vs {
 		list, _ := v.([]any)
-		if err := claimed(list); err != nil {
-			return nil, err
+		if errs[i] == nil {
+			errs[i] = claimed(list)
+		}
+		if errs[i] != nil {
+			continue
 		}
 		for _, e := range list[1:] {
 			f := strs(e)
@@ -112,6 +112,10 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 			out = append(out, Claim{Object: Object{bucket, f[0]}, Session: session, From: from, To: from.Other(),
 				Version: number(f[2]), token: f[3]})
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		// Nobody would end those that other shards have granted.
+		return nil, errors.Join(err, l.Unclaim(context.WithoutCancel(ctx), out...))
 	}
 	return out, nil
 }

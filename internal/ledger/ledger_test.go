@@ -803,3 +803,32 @@ func TestRepeatedClaimIsToldFromOneThatFoundNothing(t *testing.T) {
 		}
 	}
 }
+
+// Copies are claimed on several shards at once: those that some grant are nobody's if others do not.
+func TestClaimsOfABatchOfWhichAPartMustWaitAreGivenBack(t *testing.T) {
+	for name, part := range map[string]struct {
+		lose func(*fixture, string) error
+		want error
+	}{
+		"a shard looks for what it lost": {func(f *fixture, shard string) error {
+			_, err := f.run(f.ctx, f.call(suspectScript, shard, "x", "suspect", "", ""))
+			return err
+		}, ErrRecovering},
+		"a shard has no route": {func(f *fixture, shard string) error { return f.rdb.Del(f.ctx, shard+"route").Err() }, ErrNoRoute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 4)
+			f.route(steady)
+			f.ok(part.lose(f, f.shard(f.shardOf(Object{"b", "h"}))))
+			cs, err := f.ClaimObjects(f.ctx, "w1", "b", []string{"a", "b", "c", "d", "e", "f", "g", "h"})
+			if !errors.Is(err, part.want) || len(cs) > 0 {
+				t.Fatal(cs, err)
+			}
+			for i := range 4 {
+				if n, err := f.rdb.SCard(f.ctx, f.shard(i)+"cl:w1").Result(); n != 0 || err != nil {
+					t.Errorf("%d claims that nobody knows of, %v", n, err)
+				}
+			}
+		})
+	}
+}
