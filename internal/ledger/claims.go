@@ -21,6 +21,9 @@ type Claim struct {
 	// ETag of what the copy puts on To, "" while that is not known, or for nothing.
 	// Set it before Lock, and to what To answered before Settle.
 	ETag string
+	// Fenced says that To refuses the copy once a client has written the object there.
+	// Set it before Lock.
+	Fenced bool
 	// DirtySince is zero for an initial copy.
 	DirtySince time.Time
 
@@ -130,7 +133,7 @@ func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
 	if etag != "" {
 		l.told.putting(c.Object, c.To, etag)
 	}
-	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds(), etag))
+	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds(), etag, flag(c.Fenced)))
 	if err != nil {
 		return err
 	}

@@ -384,11 +384,51 @@ func TestCopyLock(t *testing.T) {
 	f.now = f.now.Add(11 * time.Second)
 	in := f.begin(object, BeginOptions{})
 	f.ok(f.Commit(f.ctx, in))
-	if errs := f.Settle(f.ctx, c); !errors.Is(errs[0], ErrOverrun) {
-		t.Fatalf("Settle after the lock ran out and a client wrote: %v", errs[0])
+	for range 2 { // its answer may be lost, and it must be said until it is noted
+		if errs := f.Settle(f.ctx, c); !errors.Is(errs[0], ErrOverrun) {
+			t.Fatalf("Settle after the lock ran out and a client wrote: %v", errs[0])
+		}
 	}
+	f.ok(f.Unclaim(f.ctx, c))
 	if f.newest(object) != Target {
 		t.Fatal("the client's write was lost")
+	}
+}
+
+// A lock runs out, a client writes, and what the dead worker had sent may land on that.
+func TestADeadWorkersCopyThatAClientDidNotWaitForIsNoted(t *testing.T) {
+	for name, c := range map[string]struct {
+		fenced, write bool
+		want          int
+	}{
+		"its store can't refuse it":     {false, true, 1},
+		"its store refuses it":          {true, true, 0},
+		"nobody wrote the object since": {false, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 2)
+			f.route(steady)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			f.route(switched)
+			w := f.join(RoleWorker)
+			cs, err := f.ClaimEvents(f.ctx, w.ID(), 1)
+			f.ok(err)
+			cs[0].Fenced = c.fenced
+			f.ok(f.Lock(f.ctx, cs[0], 15*time.Second))
+			f.now = f.now.Add(16 * time.Second)
+			if c.write {
+				f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			}
+			for done := false; !done; f.now = f.now.Add(time.Minute) {
+				done, err = f.Bury(f.ctx, w.ID(), time.Minute)
+				f.ok(err)
+			}
+			got, err := f.Unclean(f.ctx)
+			f.ok(err)
+			if len(got) != c.want {
+				t.Errorf("unclean events: %+v", got)
+			}
+		})
 	}
 }
 

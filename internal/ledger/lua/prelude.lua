@@ -32,7 +32,8 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   w      sequence at which a client's commit last moved n
 --   is, it intents open on source and target
 --   c, ct  claim: session and token
---   l      "store:ms": until then a copy commits on that store
+--   l      "store:ms": until then a copy commits on that store; "u" after it: which can't refuse it
+--          once a client has written the object there
 --   d      dirty since, ms
 --   a, f   failed copy attempts; those of them that a store refused for what the object is
 --   ks, kt those of the intents that depend on what the store holds
@@ -113,7 +114,7 @@ end
 -- locked returns the store that a copy is committing on now, and until when.
 local function locked(r)
   if r.l == '' then return nil end
-  local store, till = string.match(r.l, '^(%a):(%d+)$')
+  local store, till = string.match(r.l, '^(%a):(%d+)')
   till = tonumber(till)
   if till <= NOW then return nil end
   return store, till
