@@ -424,3 +424,26 @@ func TestLateCommitOfAnOlderWriteDoesNotWinAfterALoss(t *testing.T) {
 		t.Errorf("newest on the %s", got)
 	}
 }
+
+// Before and after a switch clients are served though Redis was restarted, and nobody is there to
+// find out whether it lost anything: main alone takes writes, so what they depend on is what it holds.
+func TestConditionalWriteWaitsForALossOnlyWhileASwitchIsUnderWay(t *testing.T) {
+	preparing := Route{Epoch: 2, Main: Source, State: Preparing, Sync: true, Uploads: Source, Run: true}
+	for name, lose := range map[string]func(*fixture) error{
+		"may have lost": func(f *fixture) error { return f.Suspect(f.ctx) },
+		"has lost":      func(f *fixture) error { return f.MarkLost(f.ctx, time.Time{}) },
+	} {
+		for _, c := range []struct {
+			route Route
+			want  error
+		}{{steady, nil}, {preparing, ErrLocked}, {switched, ErrLocked}} {
+			f := newFixture(t, 1)
+			f.route(c.route)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			f.ok(lose(f))
+			if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true}); !errors.Is(err, c.want) {
+				t.Errorf("%s, %s: %v", name, c.route.State, err)
+			}
+		}
+	}
+}
