@@ -483,3 +483,35 @@ func TestLossWithoutAFollowerSaysWhatToDo(t *testing.T) {
 	w.settle()
 	w.is(CondLedgerHealthy, true, "Healthy")
 }
+
+// One node of a Redis Cluster loses all that it held, when nobody who lives was told anything by it: all
+// processes have just been replaced.
+func TestShardThatLostEverythingIsALossThoughNobodyMissesAnything(t *testing.T) {
+	w := newWorld(t)
+	fresh := func() *ledger.Ledger {
+		return ledger.New(ledger.Options{Redis: w.rdb, Migration: "m", Shards: 2, Now: func() time.Time { return w.now }})
+	}
+	w.e.Ledger = fresh()
+	w.caughtUp()
+	for _, key := range []string{"a", "b", "c", "d"} {
+		w.commit(w.write(key))
+	}
+	for _, m := range w.mem {
+		if err := m.Leave(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.e.Ledger = fresh()
+	w.join(ledger.RoleProxy, "p")
+	w.join(ledger.RoleWorker, "w")
+	w.beat()
+	w.step()
+	w.is(CondLedgerHealthy, true, "Healthy")
+	keys, err := w.rdb.Keys(w.ctx, "cf:{m/1}:*").Result()
+	if err != nil || len(keys) == 0 {
+		t.Fatal(keys, err)
+	}
+	w.rdb.Del(w.ctx, keys...)
+	w.settle()
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+}
