@@ -118,7 +118,9 @@ func (l *Ledger) vouch(ctx context.Context, session string) ([]Loss, error) {
 	}
 	var out []Loss
 	for i, v := range vs {
-		if a := strs(v); a[1] != "" {
+		a := strs(v)
+		l.told.note(i, session, number(a[3]))
+		if a[1] != "" {
 			out = append(out, Loss{Shard: i, ID: a[0], State: LossState(a[1]), Replayed: map[string]bool{session: a[2] == "1"}})
 		}
 	}

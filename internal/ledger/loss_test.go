@@ -354,6 +354,50 @@ type refusing struct {
 	next *bool
 }
 
+// deaf loses the answer of the next call of a script.
+type deaf struct{ refusing }
+
+func (d deaf) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	lost := d.refusing.ProcessHook(func(context.Context, redis.Cmder) error { return nil })
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if err := next(ctx, cmd); err != nil {
+			return err
+		}
+		err := lost(ctx, cmd)
+		if c, ok := cmd.(*redis.Cmd); ok && err != nil {
+			c.SetVal(nil)
+		}
+		return err
+	}
+}
+
+// What a session must have been told to begin anything is told again if the answer was lost.
+func TestSessionThatWasNotAnsweredWhenItHadToldEverythingGoesOn(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	f.ok(f.MarkLost(f.ctx, time.Time{}))
+	f.ok(f.rdb.ScriptLoad(f.ctx, replayedScript.src).Err())
+	next := true
+	f.rdb.AddHook(deaf{refusing{replayedScript.sha, &next}})
+	if _, err := p.Beat(f.ctx); err == nil {
+		t.Fatal("it was answered")
+	}
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	if len(all) != 1 || !all[0].Replayed[p.ID()] {
+		t.Fatalf("%+v", all)
+	}
+	// It is out of reach until all is healed.
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, time.Time{}, false))
+	all[0].State = Lost
+	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, time.Time{}, false))
+	f.beat(p)
+	if _, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func (refusing) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (r refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
