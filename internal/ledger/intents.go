@@ -239,27 +239,47 @@ func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Inte
 
 // Recheck has an object copied, though nobody has written it: the follower may hold
 // what it should not.
-func (l *Ledger) Recheck(ctx context.Context, o Object) error {
-	_, err := l.run(ctx, l.call(recordScript, l.prefix(o), Source.code(), o.Bucket, o.Key))
-	return err
+func (l *Ledger) Recheck(ctx context.Context, session string, o Object) error {
+	_, errs := l.record(ctx, session, Change{Object: o})
+	return errs[0]
 }
 
 // Record replays writes that were forwarded while the ledger was out of reach.
 // It may be repeated. A write that the other store has overtaken since leaves an
 // unclean event. One pipeline.
-func (l *Ledger) Record(ctx context.Context, changes ...Change) error {
+func (l *Ledger) Record(ctx context.Context, session string, changes ...Change) error {
+	overtaken, errs := l.record(ctx, session, changes...)
+	for i, err := range errs {
+		if err == nil {
+			l.told.wrote(changes[i].Object, changes[i].Store, 0)
+		}
+	}
+	if overtaken {
+		errs = append(errs, l.MarkUnclean(ctx, "a write that was made while Redis was away was recorded after the switch"))
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Ledger) record(ctx context.Context, session string, changes ...Change) (overtaken bool, errs []error) {
+	if session == "" {
+		return false, []error{ErrFenced} // not registered yet: nobody would miss it, if it was lost
+	}
 	calls := make([]call, len(changes))
 	for i, c := range changes {
-		calls[i] = l.call(recordScript, l.prefix(c.Object), c.Store.code(), c.Object.Bucket, c.Object.Key)
+		calls[i] = l.callAs(recordScript, l.shardOf(c.Object), session, c.Store.code(), c.Object.Bucket, c.Object.Key)
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, v := range vs {
-		if errs[i] == nil {
-			l.told.wrote(changes[i].Object, changes[i].Store, 0)
+		if errs[i] != nil {
+			continue
 		}
-		if errs[i] == nil && integer(v) == 0 {
-			errs[i] = l.MarkUnclean(ctx, "a write that was made while Redis was away was recorded after the switch")
+		a := strs(v)
+		if a[0] == "FENCED" {
+			errs[i] = ErrFenced
+			continue
 		}
+		overtaken = overtaken || a[0] == "OVERTAKEN"
+		l.told.note(l.shardOf(changes[i].Object), session, number(a[1]))
 	}
-	return errors.Join(errs...)
+	return overtaken, errs
 }

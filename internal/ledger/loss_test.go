@@ -69,6 +69,9 @@ func TestLossOfOneCallIsSeenByTheNextOne(t *testing.T) {
 		"commit": func(f *fixture, _ string, in Intent) error { return f.Commit(f.ctx, in) },
 		"abort":  func(f *fixture, _ string, in Intent) error { return f.Abort(f.ctx, in) },
 		"doubt":  func(f *fixture, _ string, in Intent) error { return f.Doubt(f.ctx, time.Minute, in) },
+		"record": func(f *fixture, s string, _ Intent) error {
+			return f.Record(f.ctx, s, Change{Object: object, Store: Source})
+		},
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
