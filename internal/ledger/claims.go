@@ -93,8 +93,10 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 		byShard[s] = append(byShard[s], k)
 	}
 	var calls []call
+	var shards []int
 	for i, ks := range byShard {
 		if len(ks) > 0 {
+			shards = append(shards, i)
 			calls = append(calls, l.callAs(claimObjectsScript, i, session, append([]any{bucket, l.newID()}, ks...)...))
 		}
 	}
@@ -108,9 +110,10 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 		if errs[i] != nil {
 			continue
 		}
-		for _, e := range list[1:] {
+		seq, _ := list[1].(string)
+		l.told.note(shards[i], session, number(seq))
+		for _, e := range list[2:] {
 			f := strs(e)
-			l.told.note(l.shardOf(Object{bucket, f[0]}), session, number(f[3]))
 			from := storeOf(f[1])
 			out = append(out, Claim{Object: Object{bucket, f[0]}, Session: session, From: from, To: from.Other(),
 				Version: number(f[2]), token: f[3]})

@@ -126,6 +126,24 @@ func TestLossOfTheEndOfACopyIsSeen(t *testing.T) {
 	}
 }
 
+// A batch leaves a key that is just being written to the event path, and made it dirty for that.
+func TestLossOfWhatABatchHasLeftToTheEventPathIsSeen(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p, w := f.join(RoleProxy), f.join(RoleWorker)
+	_, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+	f.ok(err)
+	f.lost(func() {
+		if cs, err := f.ClaimObjects(f.ctx, w.ID(), object.Bucket, []string{object.Key}); len(cs) > 0 || err != nil {
+			t.Fatal(cs, err)
+		}
+	})
+	f.beat(w)
+	if got := f.states(); len(got) != 1 || got[0] != Replaying {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestIntentThatCameBackIsSettled(t *testing.T) {
 	f := newFixture(t, 2)
 	f.route(steady)
