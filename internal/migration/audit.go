@@ -192,7 +192,7 @@ func (e *Engine) auditDue(f facts, st AuditState) string {
 // auditHolds says why a switch that is under way waits for an audit which nobody
 // makes yet, or "". Without one it would wait for a human.
 func auditHolds(f facts, st AuditState, now time.Time) string {
-	why := uncleanSince(f, f.out.State.PreparingSince) // as the switch does, whichever way it went
+	why := uncleanSince(f)
 	switch {
 	case why == "" || st.running() && st.Switch:
 		return ""

@@ -515,3 +515,57 @@ func TestShardThatLostEverythingIsALossThoughNobodyMissesAnything(t *testing.T) 
 	w.settle()
 	w.is(CondLedgerHealthy, false, "UncleanEvent")
 }
+
+// The manager's clock is not Redis'.
+func TestLossIsToldFromWhatWasBeforeWhateverTheManagersClockSays(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		w := newWorld(t)
+		clock := w.e.Now
+		w.e.Now = func() time.Time { return clock().Add(off) }
+		w.to("Preparing")
+		w.mark("a copy overran its lock")
+		w.step()
+		if r := w.out.State.Route; r.State != ledger.Steady {
+			t.Fatalf("%s: the switch goes on: %+v", off, r)
+		}
+
+		w = newWorld(t)
+		clock = w.e.Now
+		w.e.Now = func() time.Time { return clock().Add(off) }
+		w.to("SwitchStarted")
+		w.now = w.now.Add(time.Minute)
+		w.loseAll()
+		w.pass(20 * time.Second)
+		loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "k"})
+		if err != nil || loc.Loss != ledger.Lost || loc.Since < time.Minute || loc.Since > 2*time.Minute {
+			t.Errorf("%s: main changed %s ago: %+v, %v", off, loc.Since, loc, err)
+		}
+	}
+}
+
+// Whoever said that the stores are equal did not speak for what happened later.
+func TestOverrideDoesNotSpeakForWhatHappensDuringTheSwitch(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	r := w.ask(ledger.Target)
+	r.Overrides = map[Guard]bool{GuardAuditClean: true}
+	w.step()
+	w.beat()
+	w.step()
+	w.beat()
+	w.mark("a copy overran its lock")
+	goOn := func() {
+		for range 5 {
+			w.dangling(0)
+			w.beat()
+			w.step()
+		}
+	}
+	if goOn(); w.out.Phase != SwitchStarted {
+		t.Fatal("it ended, and nobody has compared the stores since")
+	}
+	r.Attempt = "2"
+	if goOn(); w.out.Phase != SwitchDone {
+		t.Fatal(w.out.Phase, w.out.WaitingFor)
+	}
+}
