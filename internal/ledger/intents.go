@@ -34,9 +34,8 @@ type Intent struct {
 	Object  Object
 	// Store takes the write.
 	Store Store
-	// Newest says that Store held the newest version at Begin. Then Commit may
-	// come after the client was answered, for an intent left behind is settled
-	// as done; otherwise Commit must succeed first.
+	// Newest says that Store held the newest version at Begin. Otherwise Commit must
+	// succeed before the client is answered; see MayAnswer.
 	Newest bool
 	// Route was in force at Begin.
 	Route Route
@@ -167,6 +166,18 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 		return out, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}
 	return out, nil
+}
+
+// MayAnswer says whether a client may be told that its write took place before it is
+// committed: an intent left behind is settled as done, and if it is lost, this process tells
+// the ledger again that the write was made. One that began before everything was told again
+// must be committed first: nobody would tell of it.
+func (l *Ledger) MayAnswer(in Intent) bool {
+	if !in.Newest {
+		return false
+	}
+	l.told.wrote(in.Object, in.Store, number(in.seq))
+	return in.Began.After(l.told.toldAgain())
 }
 
 // Commit settles writes that took place (2xx), see CommitEach.

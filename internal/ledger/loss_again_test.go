@@ -101,3 +101,40 @@ func TestWhatIsToldOnceMoreUndoesNothing(t *testing.T) {
 		})
 	}
 }
+
+// A client is answered before its write is committed, and Redis loses the intent, and that main has the newest.
+func TestAnsweredWriteIsToldAgainThoughItIsNotCommitted(t *testing.T) {
+	for name, answered := range map[string]bool{"answered before all is told again": true, "not yet": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			other := f.another()
+			a, b := f.join(RoleProxy), other.Join(MemberOptions{Role: RoleProxy, Instance: "other"})
+			f.beat(b)
+			f.write(other, b.ID())
+			f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+			f.route(switched)
+			f.beat(b)
+			var in Intent
+			f.lost(func() {
+				var err error
+				in, err = f.Begin(f.ctx, a.ID(), object, BeginOptions{})
+				f.ok(err)
+			})
+			if answered && !f.MayAnswer(in) {
+				t.Fatal("no write is answered before its commit")
+			}
+			f.beat(a)
+			f.beat(b)
+			if !answered && f.MayAnswer(in) {
+				t.Error("nobody will tell of it before its commit")
+			}
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			if loc, err := f.Lookup(f.ctx, object); answered && (err != nil || loc.Loss != Healthy || loc.Store != Target) {
+				t.Errorf("its client has been answered: %+v, %v", loc, err)
+			}
+		})
+	}
+}

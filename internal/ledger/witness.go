@@ -17,9 +17,10 @@ type witness struct {
 	// clients write, or may have.
 	committed ring[told]
 	copied    ring[copies]
+	again     time.Time // when it was told again last
 }
 
-// told is what a commit was answered; seq 0: the write is in doubt, or was recorded late.
+// told is what a commit was answered, or, until it is, Begin; seq 0: the write is in doubt, or was recorded late.
 type told struct {
 	store Store
 	seq   int64
@@ -136,10 +137,18 @@ func (w *witness) put(o Object, s Store, etag string, initial bool) {
 	}
 }
 
+// toldAgain returns when recent was called last.
+func (w *witness) toldAgain() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.again
+}
+
 // recent returns what was committed and copied of late, and whether that is all that was committed.
 func (w *witness) recent() (map[Object]told, map[Object]copies, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
+	w.again = now
 	return w.committed.all(now), w.copied.all(now), w.committed.cut.IsZero() || now.Sub(w.committed.cut) > ringFor
 }
