@@ -176,7 +176,7 @@ func (l *Ledger) MayAnswer(in Intent) bool {
 	if !in.Newest {
 		return false
 	}
-	l.told.wrote(in.Object, in.Store, number(in.seq))
+	l.told.wrote(in.Object, in.Store, number(in.seq), number(in.seq)) // what began on the other store before comes before it
 	return in.Began.After(l.told.toldAgain())
 }
 
@@ -202,7 +202,7 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 		a := strs(v)
 		in := intents[i]
 		l.settled(in, number(a[2]))
-		l.told.wrote(in.Object, storeOf(a[1]), number(a[2]))
+		l.told.wrote(in.Object, storeOf(a[1]), number(a[2]), number(a[3]))
 		if a[0] == "-1" {
 			errs[i] = ErrSettled
 		}
@@ -239,7 +239,7 @@ func (l *Ledger) settled(in Intent, seq int64) {
 // that such a request can still reach its store, a worker settles them. One pipeline.
 func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
 	for _, in := range intents {
-		l.told.wrote(in.Object, in.Store, 0)
+		l.told.wrote(in.Object, in.Store, 0, 0)
 	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {
@@ -262,7 +262,7 @@ func (l *Ledger) Record(ctx context.Context, session string, changes ...Change) 
 	overtaken, errs := l.record(ctx, session, changes...)
 	for i, err := range errs {
 		if err == nil {
-			l.told.wrote(changes[i].Object, changes[i].Store, 0)
+			l.told.wrote(changes[i].Object, changes[i].Store, 0, 0)
 		}
 	}
 	if overtaken {

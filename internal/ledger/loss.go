@@ -167,7 +167,7 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 	}
 	for _, o := range inOrder(recent) {
 		t := recent[o]
-		if err := tell(replayScript, o, t.store.code(), t.seq, o.Bucket, o.Key); err != nil {
+		if err := tell(replayScript, o, t.store.code(), t.seq, t.moved, o.Bucket, o.Key); err != nil {
 			return n, err
 		}
 	}

@@ -138,3 +138,72 @@ func TestAnsweredWriteIsToldAgainThoughItIsNotCommitted(t *testing.T) {
 		})
 	}
 }
+
+// Before a loss a write was answered on the old main, whose commit comes late, and another one had begun on the new
+// main after that.
+func TestLateCommitAfterALossDoesNotHideWhatHadBegunSince(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	first := f.begin(object, BeginOptions{})
+	f.route(switched)
+	second := f.begin(object, BeginOptions{})
+	if !first.Newest || second.Newest {
+		t.Fatal("the second one waits for its commit")
+	}
+	f.now = f.now.Add(time.Second)
+	f.ok(f.Suspect(f.ctx))
+	f.ok(f.Commit(f.ctx, first))
+	f.ok(f.Commit(f.ctx, second))
+	if got := f.newest(object); got != Target {
+		t.Errorf("newest on the %s", got)
+	}
+}
+
+// What a write is later than is not undone by who tells of it.
+func TestWhatIsToldOfTheOtherStoreDoesNotUndoACommitSinceTheLoss(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	in := f.begin(object, BeginOptions{})
+	source := Source
+	other := f.another()
+	upload, err := other.Begin(f.ctx, "p2", object, BeginOptions{Store: &source})
+	f.ok(err)
+	f.ok(other.Commit(f.ctx, upload))
+	f.ok(f.rdb.Del(f.ctx, f.shard(0)+"o:b\x00k", f.shard(0)+"i:p1").Err())
+	f.now = f.now.Add(time.Second)
+	f.ok(f.MarkLost(f.ctx, f.now))
+	f.ok(f.Commit(f.ctx, in))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	_, err = other.replay(f.ctx, "p2", all, 0)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+	if got := f.newest(object); got != Target {
+		t.Errorf("newest on the %s", got)
+	}
+}
+
+// One process tells of a commit on the old main. What another one had begun on the new main before that commit,
+// and commits later, had not been overtaken by it.
+func TestWhatIsToldAgainHidesNothingThatHadBegunOnTheOtherStore(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	other := f.another()
+	first, err := other.Begin(f.ctx, "p2", object, BeginOptions{})
+	f.ok(err)
+	f.route(switched)
+	second := f.begin(object, BeginOptions{})
+	f.ok(other.Commit(f.ctx, first)) // answered and read long before
+	f.ok(f.rdb.Del(f.ctx, f.shard(0)+"o:b\x00k", f.shard(0)+"i:p1").Err())
+	f.now = f.now.Add(time.Second)
+	f.ok(f.MarkLost(f.ctx, f.now))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	_, err = other.replay(f.ctx, "p2", all, 0)
+	f.ok(err)
+	f.ok(f.Commit(f.ctx, second))
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+	if got := f.newest(object); got != Target {
+		t.Errorf("newest on the %s", got)
+	}
+}

@@ -24,6 +24,7 @@ type witness struct {
 type told struct {
 	store Store
 	seq   int64
+	moved int64 // the sequence at which that store became the newest
 }
 
 // copies are ETags, the last one first.
@@ -101,14 +102,14 @@ func (w *witness) forget(session string) {
 }
 
 // wrote notes a write that was committed, or with seq 0 one that is in doubt.
-func (w *witness) wrote(o Object, s Store, seq int64) {
+func (w *witness) wrote(o Object, s Store, seq, moved int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.committed.keep(o, func(was told) told {
 		if was.seq > seq {
 			return was
 		}
-		return told{s, seq}
+		return told{s, seq, moved}
 	})
 }
 

@@ -1,11 +1,11 @@
 -- Commit settles an intent as done.
 -- ARGV: now, session, id, store, seq, bucket, key, newest at Begin ("1"/"").
--- Returns {code, newest store, sequence}. Code 1: the intent was open; 0: it was
+-- Returns {code, newest store, sequence, sequence at which that store became it}. Code 1: the intent was open; 0: it was
 -- committed or counted as done before; -1: it was settled as never made, or its
 -- store is not the newest any more, or holds what came before it: nobody may ever see the write.
 local function answer(code, r)
   witness(ARGV[2])
-  return {tostring(code), r.n, redis.call('GET', P .. 'seq')}
+  return {tostring(code), r.n, redis.call('GET', P .. 'seq'), tostring(r.w)}
 end
 local r, x = closed(ARGV[2], ARGV[3])
 if r then
