@@ -163,12 +163,16 @@ func TestLateCommitAfterALossDoesNotHideWhatHadBegunSince(t *testing.T) {
 func TestWhatIsToldOfTheOtherStoreDoesNotUndoACommitSinceTheLoss(t *testing.T) {
 	f := newFixture(t, 1)
 	f.route(switched)
-	in := f.begin(object, BeginOptions{})
 	source := Source
 	other := f.another()
-	upload, err := other.Begin(f.ctx, "p2", object, BeginOptions{Store: &source})
-	f.ok(err)
-	f.ok(other.Commit(f.ctx, upload))
+	upload := func() {
+		u, err := other.Begin(f.ctx, "p2", object, BeginOptions{Store: &source})
+		f.ok(err)
+		f.ok(other.Commit(f.ctx, u))
+	}
+	upload()
+	in := f.begin(object, BeginOptions{}) // later than what made the source the newest
+	upload()
 	f.ok(f.rdb.Del(f.ctx, f.shard(0)+"o:b\x00k", f.shard(0)+"i:p1").Err())
 	f.now = f.now.Add(time.Second)
 	f.ok(f.MarkLost(f.ctx, f.now))
@@ -205,5 +209,40 @@ func TestWhatIsToldAgainHidesNothingThatHadBegunOnTheOtherStore(t *testing.T) {
 	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
 	if got := f.newest(object); got != Target {
 		t.Errorf("newest on the %s", got)
+	}
+}
+
+// A write that was overtaken before a loss, by one that is told again, is overtaken still if its commit comes after
+// the loss: whoever tells first.
+func TestCommitSinceALossDoesNotComeBackOverWhatHadOvertakenIt(t *testing.T) {
+	for name, first := range map[string]bool{"its process tells first": true, "the other one does": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			in := f.begin(object, BeginOptions{})
+			f.route(switched)
+			other := f.another()
+			f.lost(func() { f.write(other, "p2") }) // it had begun once the first one was read
+			f.now = f.now.Add(time.Second)
+			f.ok(f.MarkLost(f.ctx, f.now))
+			f.ok(f.Commit(f.ctx, in))
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			tell := func(l *Ledger, session string) {
+				_, err := l.replay(f.ctx, session, all, 0)
+				f.ok(err)
+			}
+			if first {
+				tell(f.Ledger, "p1")
+			}
+			tell(other, "p2")
+			if !first {
+				tell(f.Ledger, "p1")
+			}
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			if got := f.newest(object); got != Target {
+				t.Errorf("newest on the %s", got)
+			}
+		})
 	}
 }

@@ -234,7 +234,7 @@ var lossTeeth = []*tooth{
 	}},
 	{rule: "each call looks for what its session was told", at: []aim{briefLosses, losses}, edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
 	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
-	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and v > r.v and v > r.e and route[3] == 'Switched' then", "if false then"}}},
+	{rule: "what was committed of late is told again", edits: []edit{{"if later and v > r.e and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
 	{rule: "what a client wrote since a loss counts", at: []aim{lostBack}, edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
 	{rule: "main counts from when it last changed", at: []aim{lostBack}, edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},

@@ -39,7 +39,7 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   ks, kt those of the intents that depend on what the store holds
 --   e      after a loss, sequence at which n became sure whatever others may have known: a write
 --          that began since was committed there, or the stores were compared. What is told again
---          of before that does not count; one that began before the loss has that alone: BASE - 1
+--          of before that does not count. BASE - 1: one that began before was committed since, see replay.lua
 --   v      after a loss, the largest sequence at which somebody was told what was newest, and has told it again
 --   p      during a switch, a store and the ETags that copies have put there, or may have, since a
 --          client last wrote it: what a loss must not mistake for a client's write

@@ -8,7 +8,18 @@ local v = tonumber(ARGV[4])
 if v == 0 and route[3] == 'Switched' and not since(r) then return 0 end
 -- Later ones have larger sequences, whoever tells of them first. One that is told once more may be older
 -- than what clients have written since, or than what the stores were seen to hold.
-if v > r.w and v > r.v and v > r.e and route[3] == 'Switched' then r.n, r.w, r.v = ARGV[3], tonumber(ARGV[5]), v end
+local moved, later = tonumber(ARGV[5]), v > r.w and v > r.v
+local committed = r.e == BASE - 1 -- since the loss, but it began before
+if v >= BASE or committed then
+  -- Of a commit since the loss, or against one, that counts which store had become the newest last: a write that
+  -- began after that is later, one that began before was overtaken.
+  later = moved > r.w
+end
+if committed and later then r.e = 0 end
+if later and v > r.e and route[3] == 'Switched' then
+  r.n, r.w = ARGV[3], moved
+  if v < BASE then r.v = v end
+end
 touch(r)
 save(r)
 enqueue(r, NOW)
