@@ -139,9 +139,7 @@ var guards = []struct {
 // blocked returns the first guard that keeps a switch from beginning.
 func blocked(f facts, r SwitchRequest) (Guard, string) {
 	for _, g := range guards {
-		// What has happened since somebody said that the stores are equal is not covered by that.
-		later := g.name == GuardAuditClean && len(f.unclean) > 0
-		if r.Overrides[g.name] && g.name.mayBeOverridden() && !later {
+		if r.Overrides[g.name] && g.name.mayBeOverridden() {
 			continue
 		}
 		if why := g.check(f, r); why != "" {

@@ -542,30 +542,3 @@ func TestLossIsToldFromWhatWasBeforeWhateverTheManagersClockSays(t *testing.T) {
 		}
 	}
 }
-
-// Whoever said that the stores are equal did not speak for what happened later.
-func TestOverrideDoesNotSpeakForWhatHappensDuringTheSwitch(t *testing.T) {
-	w := newWorld(t)
-	w.caughtUp()
-	r := w.ask(ledger.Target)
-	r.Overrides = map[Guard]bool{GuardAuditClean: true}
-	w.step()
-	w.beat()
-	w.step()
-	w.beat()
-	w.mark("a copy overran its lock")
-	goOn := func() {
-		for range 5 {
-			w.dangling(0)
-			w.beat()
-			w.step()
-		}
-	}
-	if goOn(); w.out.Phase != SwitchStarted {
-		t.Fatal("it ended, and nobody has compared the stores since")
-	}
-	r.Attempt = "2"
-	if goOn(); w.out.Phase != SwitchDone {
-		t.Fatal(w.out.Phase, w.out.WaitingFor)
-	}
-}
