@@ -260,9 +260,9 @@ func (l *Ledger) Recheck(ctx context.Context, session string, o Object) error {
 // unclean event. One pipeline.
 func (l *Ledger) Record(ctx context.Context, session string, changes ...Change) error {
 	overtaken, errs := l.record(ctx, session, changes...)
-	for i, err := range errs {
-		if err == nil {
-			l.told.wrote(changes[i].Object, changes[i].Store, 0, 0)
+	for i, c := range changes {
+		if i < len(errs) && errs[i] == nil {
+			l.told.wrote(c.Object, c.Store, 0, 0)
 		}
 	}
 	if overtaken {
@@ -280,17 +280,17 @@ func (l *Ledger) record(ctx context.Context, session string, changes ...Change) 
 		calls[i] = l.callAs(recordScript, l.shardOf(c.Object), session, c.Store.code(), c.Object.Bucket, c.Object.Key)
 	}
 	vs, errs := l.runAll(ctx, calls)
-	for i, v := range vs {
+	for i, c := range changes {
 		if errs[i] != nil {
 			continue
 		}
-		a := strs(v)
+		a := strs(vs[i])
 		if a[0] == "FENCED" {
 			errs[i] = ErrFenced
 			continue
 		}
 		overtaken = overtaken || a[0] == "OVERTAKEN"
-		l.told.note(l.shardOf(changes[i].Object), session, number(a[1]))
+		l.told.note(l.shardOf(c.Object), session, number(a[1]))
 	}
 	return overtaken, errs
 }
