@@ -214,7 +214,7 @@ func (c *change) mayAnswerFirst() bool {
 	}
 	session := c.p.member.ID()
 	for _, in := range c.intents {
-		if !in.Newest || in.Session != session {
+		if in.Session != session || !c.p.ledger.MayAnswer(in) {
 			return false
 		}
 	}

@@ -302,5 +302,5 @@ func (p *Proxy) record(ctx context.Context, list []*entry) error {
 			return err
 		}
 	}
-	return p.ledger.Record(c, changes...)
+	return p.ledger.Record(c, p.member.ID(), changes...)
 }

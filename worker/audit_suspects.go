@@ -182,7 +182,7 @@ func (j *judging) busy(ctx context.Context, it ledger.Suspect) {
 		j.keep(it)
 	case j.tries(it) > 0: // it counts as not repaired
 	default:
-		err := j.led.Record(ctx, ledger.Change{Object: ledger.Object{Bucket: j.s.Bucket, Key: it.Key}, Store: j.main})
+		err := j.led.Record(ctx, j.session, ledger.Change{Object: ledger.Object{Bucket: j.s.Bucket, Key: it.Key}, Store: j.main})
 		if err != nil {
 			j.keep(it)
 			return

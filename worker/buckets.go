@@ -80,14 +80,14 @@ func (w *Worker) copyBucket(ctx context.Context, session string, r ledger.Route,
 	}
 	err = w.createBucket(ctx, from, to, bucket)
 	if err != nil && !ended(err) {
-		err = errors.Join(err, w.led.Recheck(ctx, ledger.Object{Bucket: bucket})) // it may land yet
+		err = errors.Join(err, w.led.Recheck(ctx, session, ledger.Object{Bucket: bucket})) // it may land yet
 	}
 	if err != nil {
 		return err
 	}
 	// This claims nothing: a delete may have been copied before the bucket was there.
 	if has, err = from.hasBucket(ctx, bucket); err == nil && !has {
-		err = w.led.Recheck(ctx, ledger.Object{Bucket: bucket})
+		err = w.led.Recheck(ctx, session, ledger.Object{Bucket: bucket})
 	}
 	if err != nil {
 		return err

@@ -141,8 +141,12 @@ func (w *Worker) settle(ctx context.Context, c ledger.Claim, r result, fenced bo
 		}
 	}
 	switch {
-	case errors.Is(err, ledger.ErrOverrun) && !fenced:
-		w.unclean(ctx, c.To)
+	case errors.Is(err, ledger.ErrOverrun):
+		if fenced || w.unclean(ctx, c.To) {
+			w.giveBack(ctx, c)
+		} else {
+			w.member.Abandon()
+		}
 		r = result{outcome: dropped}
 	case err != nil:
 		if errors.Is(err, ledger.ErrUnavailable) {
@@ -164,20 +168,22 @@ func (w *Worker) giveBack(ctx context.Context, c ledger.Claim) {
 	}
 }
 
-// unclean notes that a copy may have overwritten a client's write.
-func (w *Worker) unclean(ctx context.Context, to ledger.Store) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
+// unclean notes that a copy may have overwritten a client's write, however long Redis
+// is away. It returns false when the process ends before: then the claim must stay, for
+// whoever buries its session notes it.
+func (w *Worker) unclean(ctx context.Context, to ledger.Store) bool {
 	reason := "a copy overran its lock on the " + to.String() + " store, which has no conditional writes"
 	for {
-		err := w.led.MarkUnclean(ctx, reason)
+		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		err := w.led.MarkUnclean(mctx, reason)
+		cancel()
 		if err == nil {
 			w.log.Info("unclean event", "reason", reason)
-			return
+			return true
 		}
-		if sleep(ctx, time.Second) != nil {
+		if sleep(w.ending, time.Second) != nil {
 			w.log.Error(err, "an unclean event could not be recorded", "reason", reason)
-			return
+			return false
 		}
 	}
 }
@@ -261,7 +267,7 @@ func (k *copying) putBuffered(ctx context.Context, p properties, r io.Reader) er
 	if err := atEnd(r); err != nil {
 		return k.from.wrap("read", err)
 	}
-	f, err := k.beginFinal(ctx, k.cfg.LockTTL)
+	f, err := k.beginFinal(ctx, k.cfg.LockTTL, k.to.caps.PutIfMatch, k.to.caps.PutIfNoneMatch)
 	if err != nil {
 		return err
 	}
@@ -297,7 +303,7 @@ func (k *copying) putStreamed(ctx context.Context, p properties, r io.Reader) er
 	var f *final
 	var refused error
 	in.Body = &lastRead{r: r, size: p.size, commit: func() error {
-		f, refused = k.beginFinal(ctx, k.cfg.LockTTL)
+		f, refused = k.beginFinal(ctx, k.cfg.LockTTL, s3.No, s3.No)
 		switch {
 		case refused != nil:
 		case f.locked && (seen == nil || seen.etag != f.etag):
@@ -336,7 +342,7 @@ func (k *copying) compareETag(want string, got *string) {
 // remove makes the follower forget an object that the newest store lacks.
 func (k *copying) remove(ctx context.Context) (result, error) {
 	k.c.ETag = ""
-	f, err := k.beginFinal(ctx, k.cfg.LockTTL)
+	f, err := k.beginFinal(ctx, k.cfg.LockTTL, k.to.caps.DeleteIfMatch, s3.Yes)
 	if err != nil {
 		return result{}, err
 	}

@@ -247,8 +247,12 @@ func (k *copying) etagFits(p properties, sent []sentPart) bool {
 }
 
 func (k *copying) completeUpload(ctx context.Context, p properties, upload string, sent []sentPart) error {
+	match, noneMatch := k.to.caps.CompleteIfMatch, k.to.caps.CompleteIfNoneMatch
+	if p.tagging != nil {
+		match, noneMatch = s3.No, s3.No // see keepTags
+	}
 	// Stores may join parts one by one.
-	f, err := k.beginFinal(ctx, k.cfg.LockTTL+time.Duration(len(sent))*20*time.Millisecond)
+	f, err := k.beginFinal(ctx, k.cfg.LockTTL+time.Duration(len(sent))*20*time.Millisecond, match, noneMatch)
 	if err != nil {
 		return err
 	}

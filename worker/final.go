@@ -38,14 +38,15 @@ func (f *final) end() {
 
 // beginUnseen gives the right without a look at the follower.
 func (w *Worker) beginUnseen(ctx context.Context, c ledger.Claim, ttl time.Duration) (*final, error) {
-	return w.begin(ctx, c, ttl, func(context.Context) (string, error) { return "", nil })
+	return w.begin(ctx, c, ttl, func(context.Context) (string, error) { return "", nil }, s3.No, s3.No)
 }
 
 // beginFinal gives the right with a look at what the follower holds, unless it
-// waits for nobody.
-func (k *copying) beginFinal(ctx context.Context, ttl time.Duration) (*final, error) {
+// waits for nobody. Whether the store honours If-Match and If-None-Match on this
+// request is for those who bury this process, should it die now.
+func (k *copying) beginFinal(ctx context.Context, ttl time.Duration, ifMatch, ifNoneMatch s3.Support) (*final, error) {
 	k.watch.Reset(max(stallAfter, ttl))
-	return k.begin(ctx, k.c, ttl, k.headFollower)
+	return k.begin(ctx, k.c, ttl, k.headFollower, ifMatch, ifNoneMatch)
 }
 
 // begin gives the right. It waits for nobody: while the route is Steady nothing but
@@ -55,7 +56,7 @@ func (k *copying) beginFinal(ctx context.Context, ttl time.Duration) (*final, er
 // even if the lock is lost: one that landed before the look is known to the ledger when
 // it locks, or to have been lost.
 // ledger.ErrClaimLost: a client was first, or the session may be thought dead.
-func (w *Worker) begin(ctx context.Context, c ledger.Claim, ttl time.Duration, look func(context.Context) (string, error)) (*final, error) {
+func (w *Worker) begin(ctx context.Context, c ledger.Claim, ttl time.Duration, look func(context.Context) (string, error), ifMatch, ifNoneMatch s3.Support) (*final, error) {
 	if !w.alive() || w.member.ID() != c.Session {
 		return nil, ledger.ErrClaimLost
 	}
@@ -66,6 +67,9 @@ func (w *Worker) begin(ctx context.Context, c ledger.Claim, ttl time.Duration, l
 	etag, err := look(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if c.Fenced = ifNoneMatch == s3.Yes; etag != "" {
+		c.Fenced = ifMatch == s3.Yes
 	}
 	began := time.Now()
 	if err := w.led.Lock(ctx, c, ttl); err != nil {

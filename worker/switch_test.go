@@ -200,6 +200,58 @@ func TestWriteInDoubtWithoutFenceIsAnUncleanEvent(t *testing.T) {
 	}
 }
 
+// Nor does the worker say so if it is dead: whoever buries it does.
+func TestCopyOfADeadWorkerWithoutFenceIsAnUncleanEvent(t *testing.T) {
+	for name, c := range map[string]struct {
+		fence s3.Support
+		want  int
+	}{"conditional": {s3.Yes, 0}, "not": {s3.No, 1}} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.can[ledger.Target].PutIfMatch, l.can[ledger.Target].PutIfNoneMatch = c.fence, c.fence
+			const b, key = "photos", "hot"
+			l.bucket(ledger.Source, b)
+			l.bucket(ledger.Target, b)
+			under, dead := make(chan struct{}), make(chan struct{})
+			var once atomic.Bool
+			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+				if isWrite(r, key) && !once.Swap(true) {
+					close(under)
+					<-dead
+				}
+				return nil, nil
+			})
+			l.start(func(c *Config) { c.LockTTL = time.Second })
+			l.setRoute(ledger.Route{Main: ledger.Source, State: ledger.Preparing, Sync: true, Run: true})
+			l.obeyed()
+			l.put(b, key, "x")
+			<-under
+			l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
+			l.put(b, key, "the client's")
+			all, err := l.led.Sessions(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range all {
+				if _, err := l.led.Bury(t.Context(), s.ID, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			unclean, err := l.led.Unclean(t.Context())
+			close(dead)
+			n := 0
+			for _, u := range unclean {
+				if strings.Contains(u.Reason, "a worker ended with a copy on its way to the Target store") {
+					n++
+				}
+			}
+			if err != nil || n != c.want {
+				t.Errorf("unclean: %+v, %v", unclean, err)
+			}
+		})
+	}
+}
+
 func TestBarrierWaitsForWritesWithoutALock(t *testing.T) {
 	l := newLab(t)
 	const b = "photos"

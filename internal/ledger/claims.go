@@ -21,6 +21,9 @@ type Claim struct {
 	// ETag of what the copy puts on To, "" while that is not known, or for nothing.
 	// Set it before Lock, and to what To answered before Settle.
 	ETag string
+	// Fenced says that To refuses the copy once a client has written the object there.
+	// Set it before Lock.
+	Fenced bool
 	// DirtySince is zero for an initial copy.
 	DirtySince time.Time
 
@@ -90,28 +93,35 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 		byShard[s] = append(byShard[s], k)
 	}
 	var calls []call
+	var shards []int
 	for i, ks := range byShard {
 		if len(ks) > 0 {
+			shards = append(shards, i)
 			calls = append(calls, l.callAs(claimObjectsScript, i, session, append([]any{bucket, l.newID()}, ks...)...))
 		}
 	}
 	vs, errs := l.runAll(ctx, calls)
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
 	var out []Claim
-	for _, v := range vs {
+	for i, v := range vs {
 		list, _ := v.([]any)
-		if err := claimed(list); err != nil {
-			return nil, err
+		if errs[i] == nil {
+			errs[i] = claimed(list)
 		}
-		for _, e := range list[1:] {
+		if errs[i] != nil {
+			continue
+		}
+		seq, _ := list[1].(string)
+		l.told.note(shards[i], session, number(seq))
+		for _, e := range list[2:] {
 			f := strs(e)
-			l.told.note(l.shardOf(Object{bucket, f[0]}), session, number(f[3]))
 			from := storeOf(f[1])
 			out = append(out, Claim{Object: Object{bucket, f[0]}, Session: session, From: from, To: from.Other(),
 				Version: number(f[2]), token: f[3]})
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		// Nobody would end those that other shards have granted.
+		return nil, errors.Join(err, l.Unclaim(context.WithoutCancel(ctx), out...))
 	}
 	return out, nil
 }
@@ -126,7 +136,7 @@ func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
 	if etag != "" {
 		l.told.putting(c.Object, c.To, etag)
 	}
-	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds(), etag))
+	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds(), etag, flag(c.Fenced)))
 	if err != nil {
 		return err
 	}

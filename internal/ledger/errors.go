@@ -29,7 +29,7 @@ var (
 	ErrClaimLost = errors.New("claim lost")
 	// ErrOverrun: the copy was written after its lock had run out and a client
 	// wrote the same store since. Unless a conditional write fenced the copy,
-	// the client's write may be gone: call MarkUnclean.
+	// the client's write may be gone: call MarkUnclean. Then end the claim.
 	ErrOverrun = errors.New("copy overran its lock")
 	// ErrNoWork: nothing to take now.
 	ErrNoWork = errors.New("no work")

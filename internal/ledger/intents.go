@@ -34,9 +34,8 @@ type Intent struct {
 	Object  Object
 	// Store takes the write.
 	Store Store
-	// Newest says that Store held the newest version at Begin. Then Commit may
-	// come after the client was answered, for an intent left behind is settled
-	// as done; otherwise Commit must succeed first.
+	// Newest says that Store held the newest version at Begin. Otherwise Commit must
+	// succeed before the client is answered; see MayAnswer.
 	Newest bool
 	// Route was in force at Begin.
 	Route Route
@@ -169,6 +168,18 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	return out, nil
 }
 
+// MayAnswer says whether a client may be told that its write took place before it is
+// committed: an intent left behind is settled as done, and if it is lost, this process tells
+// the ledger again that the write was made. One that began before everything was told again
+// must be committed first: nobody would tell of it.
+func (l *Ledger) MayAnswer(in Intent) bool {
+	if !in.Newest {
+		return false
+	}
+	l.told.wrote(in.Object, in.Store, number(in.seq), number(in.seq)) // what began on the other store before comes before it
+	return in.Began.After(l.told.toldAgain())
+}
+
 // Commit settles writes that took place (2xx), see CommitEach.
 func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
 	return errors.Join(l.CommitEach(ctx, intents...)...)
@@ -191,7 +202,7 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 		a := strs(v)
 		in := intents[i]
 		l.settled(in, number(a[2]))
-		l.told.wrote(in.Object, storeOf(a[1]), number(a[2]))
+		l.told.wrote(in.Object, storeOf(a[1]), number(a[2]), number(a[3]))
 		if a[0] == "-1" {
 			errs[i] = ErrSettled
 		}
@@ -228,7 +239,7 @@ func (l *Ledger) settled(in Intent, seq int64) {
 // that such a request can still reach its store, a worker settles them. One pipeline.
 func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
 	for _, in := range intents {
-		l.told.wrote(in.Object, in.Store, 0)
+		l.told.wrote(in.Object, in.Store, 0, 0)
 	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {
@@ -239,27 +250,47 @@ func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Inte
 
 // Recheck has an object copied, though nobody has written it: the follower may hold
 // what it should not.
-func (l *Ledger) Recheck(ctx context.Context, o Object) error {
-	_, err := l.run(ctx, l.call(recordScript, l.prefix(o), Source.code(), o.Bucket, o.Key))
-	return err
+func (l *Ledger) Recheck(ctx context.Context, session string, o Object) error {
+	_, errs := l.record(ctx, session, Change{Object: o})
+	return errs[0]
 }
 
 // Record replays writes that were forwarded while the ledger was out of reach.
 // It may be repeated. A write that the other store has overtaken since leaves an
 // unclean event. One pipeline.
-func (l *Ledger) Record(ctx context.Context, changes ...Change) error {
-	calls := make([]call, len(changes))
+func (l *Ledger) Record(ctx context.Context, session string, changes ...Change) error {
+	overtaken, errs := l.record(ctx, session, changes...)
 	for i, c := range changes {
-		calls[i] = l.call(recordScript, l.prefix(c.Object), c.Store.code(), c.Object.Bucket, c.Object.Key)
+		if i < len(errs) && errs[i] == nil {
+			l.told.wrote(c.Object, c.Store, 0, 0)
+		}
 	}
-	vs, errs := l.runAll(ctx, calls)
-	for i, v := range vs {
-		if errs[i] == nil {
-			l.told.wrote(changes[i].Object, changes[i].Store, 0)
-		}
-		if errs[i] == nil && integer(v) == 0 {
-			errs[i] = l.MarkUnclean(ctx, "a write that was made while Redis was away was recorded after the switch")
-		}
+	if overtaken {
+		errs = append(errs, l.MarkUnclean(ctx, "a write that was made while Redis was away was recorded after the switch"))
 	}
 	return errors.Join(errs...)
+}
+
+func (l *Ledger) record(ctx context.Context, session string, changes ...Change) (overtaken bool, errs []error) {
+	if session == "" {
+		return false, []error{ErrFenced} // not registered yet: nobody would miss it, if it was lost
+	}
+	calls := make([]call, len(changes))
+	for i, c := range changes {
+		calls[i] = l.callAs(recordScript, l.shardOf(c.Object), session, c.Store.code(), c.Object.Bucket, c.Object.Key)
+	}
+	vs, errs := l.runAll(ctx, calls)
+	for i, c := range changes {
+		if errs[i] != nil {
+			continue
+		}
+		a := strs(vs[i])
+		if a[0] == "FENCED" {
+			errs[i] = ErrFenced
+			continue
+		}
+		overtaken = overtaken || a[0] == "OVERTAKEN"
+		l.told.note(l.shardOf(c.Object), session, number(a[1]))
+	}
+	return overtaken, errs
 }

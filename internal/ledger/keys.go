@@ -25,7 +25,7 @@ import "strconv"
 //	uc           hash    objects and stores where a copy has an upload: ms since when  until that has ended
 //	wit          hash    sequence that each session was told last       until it was buried, or left
 //	floor        hash    what a session must have been told to begin    until it was buried, or left
-//	loss         hash    a loss of data: state, id, at, base, flip      until healed
+//	loss         hash    a loss of data: state, id, at, base, first, flip  until healed
 //	put          hash    ETags that copies have put on main, as told    until healed
 //	vouched      hash    sessions that miss nothing; replayed: that told as loss
 //	ulost        string  the ledger lost which uploads it remembered    until Steady

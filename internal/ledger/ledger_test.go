@@ -384,11 +384,51 @@ func TestCopyLock(t *testing.T) {
 	f.now = f.now.Add(11 * time.Second)
 	in := f.begin(object, BeginOptions{})
 	f.ok(f.Commit(f.ctx, in))
-	if errs := f.Settle(f.ctx, c); !errors.Is(errs[0], ErrOverrun) {
-		t.Fatalf("Settle after the lock ran out and a client wrote: %v", errs[0])
+	for range 2 { // its answer may be lost, and it must be said until it is noted
+		if errs := f.Settle(f.ctx, c); !errors.Is(errs[0], ErrOverrun) {
+			t.Fatalf("Settle after the lock ran out and a client wrote: %v", errs[0])
+		}
 	}
+	f.ok(f.Unclaim(f.ctx, c))
 	if f.newest(object) != Target {
 		t.Fatal("the client's write was lost")
+	}
+}
+
+// A lock runs out, a client writes, and what the dead worker had sent may land on that.
+func TestADeadWorkersCopyThatAClientDidNotWaitForIsNoted(t *testing.T) {
+	for name, c := range map[string]struct {
+		fenced, write bool
+		want          int
+	}{
+		"its store can't refuse it":     {false, true, 1},
+		"its store refuses it":          {true, true, 0},
+		"nobody wrote the object since": {false, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 2)
+			f.route(steady)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			f.route(switched)
+			w := f.join(RoleWorker)
+			cs, err := f.ClaimEvents(f.ctx, w.ID(), 1)
+			f.ok(err)
+			cs[0].Fenced = c.fenced
+			f.ok(f.Lock(f.ctx, cs[0], 15*time.Second))
+			f.now = f.now.Add(16 * time.Second)
+			if c.write {
+				f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			}
+			for done := false; !done; f.now = f.now.Add(time.Minute) {
+				done, err = f.Bury(f.ctx, w.ID(), time.Minute)
+				f.ok(err)
+			}
+			got, err := f.Unclean(f.ctx)
+			f.ok(err)
+			if len(got) != c.want {
+				t.Errorf("unclean events: %+v", got)
+			}
+		})
 	}
 }
 
@@ -801,5 +841,34 @@ func TestRepeatedClaimIsToldFromOneThatFoundNothing(t *testing.T) {
 				t.Errorf("%s, time %d: %v, want %s", name, i+1, v, want)
 			}
 		}
+	}
+}
+
+// Copies are claimed on several shards at once: those that some grant are nobody's if others do not.
+func TestClaimsOfABatchOfWhichAPartMustWaitAreGivenBack(t *testing.T) {
+	for name, part := range map[string]struct {
+		lose func(*fixture, string) error
+		want error
+	}{
+		"a shard looks for what it lost": {func(f *fixture, shard string) error {
+			_, err := f.run(f.ctx, f.call(suspectScript, shard, "x", "suspect", "", ""))
+			return err
+		}, ErrRecovering},
+		"a shard has no route": {func(f *fixture, shard string) error { return f.rdb.Del(f.ctx, shard+"route").Err() }, ErrNoRoute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 4)
+			f.route(steady)
+			f.ok(part.lose(f, f.shard(f.shardOf(Object{"b", "h"}))))
+			cs, err := f.ClaimObjects(f.ctx, "w1", "b", []string{"a", "b", "c", "d", "e", "f", "g", "h"})
+			if !errors.Is(err, part.want) || len(cs) > 0 {
+				t.Fatal(cs, err)
+			}
+			for i := range 4 {
+				if n, err := f.rdb.SCard(f.ctx, f.shard(i)+"cl:w1").Result(); n != 0 || err != nil {
+					t.Errorf("%d claims that nobody knows of, %v", n, err)
+				}
+			}
+		})
 	}
 }

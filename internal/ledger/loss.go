@@ -118,7 +118,9 @@ func (l *Ledger) vouch(ctx context.Context, session string) ([]Loss, error) {
 	}
 	var out []Loss
 	for i, v := range vs {
-		if a := strs(v); a[1] != "" {
+		a := strs(v)
+		l.told.note(i, session, number(a[3]))
+		if a[1] != "" {
 			out = append(out, Loss{Shard: i, ID: a[0], State: LossState(a[1]), Replayed: map[string]bool{session: a[2] == "1"}})
 		}
 	}
@@ -140,9 +142,9 @@ const replayStep = 500
 // came back with older data.
 func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, lands time.Duration) (int, error) {
 	recent, copied, whole := l.told.recent()
-	shards := map[int]bool{}
+	ids := map[int]string{}
 	for _, x := range losses {
-		shards[x.Shard] = true
+		ids[x.Shard] = x.ID
 	}
 	var calls []call
 	n := 0
@@ -153,10 +155,11 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 		return err
 	}
 	tell := func(s *script, o Object, args ...any) error {
-		if !shards[l.shardOf(o)] {
+		id, lost := ids[l.shardOf(o)]
+		if !lost {
 			return nil
 		}
-		calls = append(calls, l.call(s, l.prefix(o), args...))
+		calls = append(calls, l.call(s, l.prefix(o), append([]any{id}, args...)...))
 		if len(calls) < replayStep {
 			return nil
 		}
@@ -164,7 +167,7 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 	}
 	for _, o := range inOrder(recent) {
 		t := recent[o]
-		if err := tell(replayScript, o, t.store.code(), t.seq, o.Bucket, o.Key); err != nil {
+		if err := tell(replayScript, o, t.store.code(), t.seq, t.moved, o.Bucket, o.Key); err != nil {
 			return n, err
 		}
 	}

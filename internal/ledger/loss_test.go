@@ -69,6 +69,9 @@ func TestLossOfOneCallIsSeenByTheNextOne(t *testing.T) {
 		"commit": func(f *fixture, _ string, in Intent) error { return f.Commit(f.ctx, in) },
 		"abort":  func(f *fixture, _ string, in Intent) error { return f.Abort(f.ctx, in) },
 		"doubt":  func(f *fixture, _ string, in Intent) error { return f.Doubt(f.ctx, time.Minute, in) },
+		"record": func(f *fixture, s string, _ Intent) error {
+			return f.Record(f.ctx, s, Change{Object: object, Store: Source})
+		},
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
@@ -120,6 +123,24 @@ func TestLossOfTheEndOfACopyIsSeen(t *testing.T) {
 				t.Error("the session that followed was given up as well")
 			}
 		})
+	}
+}
+
+// A batch leaves a key that is just being written to the event path, and made it dirty for that.
+func TestLossOfWhatABatchHasLeftToTheEventPathIsSeen(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p, w := f.join(RoleProxy), f.join(RoleWorker)
+	_, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+	f.ok(err)
+	f.lost(func() {
+		if cs, err := f.ClaimObjects(f.ctx, w.ID(), object.Bucket, []string{object.Key}); len(cs) > 0 || err != nil {
+			t.Fatal(cs, err)
+		}
+	})
+	f.beat(w)
+	if got := f.states(); len(got) != 1 || got[0] != Replaying {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -354,6 +375,50 @@ type refusing struct {
 	next *bool
 }
 
+// deaf loses the answer of the next call of a script.
+type deaf struct{ refusing }
+
+func (d deaf) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	lost := d.refusing.ProcessHook(func(context.Context, redis.Cmder) error { return nil })
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if err := next(ctx, cmd); err != nil {
+			return err
+		}
+		err := lost(ctx, cmd)
+		if c, ok := cmd.(*redis.Cmd); ok && err != nil {
+			c.SetVal(nil)
+		}
+		return err
+	}
+}
+
+// What a session must have been told to begin anything is told again if the answer was lost.
+func TestSessionThatWasNotAnsweredWhenItHadToldEverythingGoesOn(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	f.ok(f.MarkLost(f.ctx, time.Time{}))
+	f.ok(f.rdb.ScriptLoad(f.ctx, replayedScript.src).Err())
+	next := true
+	f.rdb.AddHook(deaf{refusing{replayedScript.sha, &next}})
+	if _, err := p.Beat(f.ctx); err == nil {
+		t.Fatal("it was answered")
+	}
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	if len(all) != 1 || !all[0].Replayed[p.ID()] {
+		t.Fatalf("%+v", all)
+	}
+	// It is out of reach until all is healed.
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, time.Time{}, false))
+	all[0].State = Lost
+	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, time.Time{}, false))
+	f.beat(p)
+	if _, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func (refusing) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (r refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
@@ -446,6 +511,29 @@ func TestUploadOfACopyIsToldAgainUntilItHasEnded(t *testing.T) {
 		f.ok(err)
 		if got := len(all) == 1 && all[0].Object == object && all[0].Store == Target && all[0].Began.Equal(u.Began); got == ended {
 			t.Errorf("ended: %v: %+v", ended, all)
+		}
+	}
+}
+
+// Before and after a switch clients are served though Redis was restarted, and nobody is there to
+// find out whether it lost anything: main alone takes writes, so what they depend on is what it holds.
+func TestConditionalWriteWaitsForALossOnlyWhileASwitchIsUnderWay(t *testing.T) {
+	preparing := Route{Epoch: 2, Main: Source, State: Preparing, Sync: true, Uploads: Source, Run: true}
+	for name, lose := range map[string]func(*fixture) error{
+		"may have lost": func(f *fixture) error { return f.Suspect(f.ctx) },
+		"has lost":      func(f *fixture) error { return f.MarkLost(f.ctx, time.Time{}) },
+	} {
+		for _, c := range []struct {
+			route Route
+			want  error
+		}{{steady, nil}, {preparing, ErrLocked}, {switched, ErrLocked}} {
+			f := newFixture(t, 1)
+			f.route(c.route)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			f.ok(lose(f))
+			if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true}); !errors.Is(err, c.want) {
+				t.Errorf("%s, %s: %v", name, c.route.State, err)
+			}
 		}
 	}
 }

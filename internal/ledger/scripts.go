@@ -51,6 +51,7 @@ var (
 	judgeScript        = load("judge", "prelude", "noroute")
 	retryFailedScript  = load("retryfailed", "prelude", "noroute")
 	buryScript         = load("bury", "prelude", "noroute")
+	overranScript      = load("overran", "prelude", "noroute")
 	settleDoubtsScript = load("settledoubts", "prelude", "noroute")
 	uploadScript       = load("upload", "prelude", "noroute")
 	setRouteScript     = load("setroute", "prelude")

@@ -130,13 +130,19 @@ const buryStep = 200
 // more, and, once settleAfter has passed since then (the longest time that its
 // requests can still land), settles its intents, breaks its claims, gives its
 // tasks back, and returns true. A proxy that nobody adopted leaves an unclean
-// event: it may have forwarded writes that it could not record.
+// event: it may have forwarded writes that it could not record. So does a worker
+// whose copy may have landed on what a client wrote after its lock had run out.
 func (l *Ledger) Bury(ctx context.Context, session string, settleAfter time.Duration) (bool, error) {
 	v, err := l.run(ctx, l.call(fenceScript, l.global(), session))
 	if err != nil {
 		return false, err
 	}
 	settle := time.Duration(integer(v))*time.Millisecond >= settleAfter
+	if settle {
+		if err := l.noteOverruns(ctx, session); err != nil {
+			return false, err
+		}
+	}
 	left := int64(0)
 	for i := range l.shards {
 		for {
@@ -164,6 +170,28 @@ func (l *Ledger) Bury(ctx context.Context, session string, settleAfter time.Dura
 	}
 	_, err = l.run(ctx, l.call(leaveScript, l.global(), session, "1"))
 	return err == nil, err
+}
+
+// noteOverruns leaves an unclean event for what the copies of a dead session may have
+// overwritten.
+func (l *Ledger) noteOverruns(ctx context.Context, session string) error {
+	calls := make([]call, l.shards)
+	for i := range calls {
+		calls[i] = l.call(overranScript, l.shard(i), session)
+	}
+	vs, errs := l.runAll(ctx, calls)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, s := range []Store{Source, Target} {
+		if !slices.ContainsFunc(vs, func(v any) bool { on, _ := v.(string); return strings.Contains(on, s.code()) }) {
+			continue
+		}
+		if err := l.MarkUnclean(ctx, "a worker ended with a copy on its way to the "+s.String()+" store, which can't refuse it, and a client wrote the object since"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Ledger) sessionAdopted(ctx context.Context, id string) (Session, error) {

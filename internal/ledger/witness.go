@@ -19,12 +19,14 @@ type witness struct {
 	copied    ring[copies]
 	// uploads are those of copies that are not known to have ended, by their fields.
 	uploads map[string]CopyUpload
+	again   time.Time // when it was told again last
 }
 
-// told is what a commit was answered; seq 0: the write is in doubt, or was recorded late.
+// told is what a commit was answered, or, until it is, Begin; seq 0: the write is in doubt, or was recorded late.
 type told struct {
 	store Store
 	seq   int64
+	moved int64 // the sequence at which that store became the newest
 }
 
 // copies are ETags, the last one first.
@@ -124,14 +126,14 @@ func (w *witness) forget(session string) {
 }
 
 // wrote notes a write that was committed, or with seq 0 one that is in doubt.
-func (w *witness) wrote(o Object, s Store, seq int64) {
+func (w *witness) wrote(o Object, s Store, seq, moved int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.committed.keep(o, func(was told) told {
 		if was.seq > seq {
 			return was
 		}
-		return told{s, seq}
+		return told{s, seq, moved}
 	})
 }
 
@@ -160,10 +162,18 @@ func (w *witness) put(o Object, s Store, etag string, initial bool) {
 	}
 }
 
+// toldAgain returns when recent was called last.
+func (w *witness) toldAgain() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.again
+}
+
 // recent returns what was committed and copied of late, and whether that is all that was committed.
 func (w *witness) recent() (map[Object]told, map[Object]copies, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
+	w.again = now
 	return w.committed.all(now), w.copied.all(now), w.committed.cut.IsZero() || now.Sub(w.committed.cut) > ringFor
 }

@@ -61,10 +61,12 @@ func (e *Engine) audit(ctx context.Context, f *facts, out *Output) error {
 	}
 	defer func() { f.audit = *st }()
 	req := f.in.Spec.Audit
-	if req.Mode == "" {
-		if st.running() {
-			return e.Ledger.EndAudit(ctx, st.ID, "spec.audit.mode is Off")
-		}
+	switch {
+	case st.running() && req.Mode == "":
+		return e.Ledger.EndAudit(ctx, st.ID, "spec.audit.mode is Off")
+	case st.running() && f.route.State == ledger.Steady && !f.route.Sync:
+		return e.Ledger.EndAudit(ctx, st.ID, "spec.switch.reverse was off, so there is nothing to compare with any more")
+	case req.Mode == "":
 		return nil
 	}
 	why := e.auditDue(*f, *st)
@@ -190,7 +192,7 @@ func (e *Engine) auditDue(f facts, st AuditState) string {
 // auditHolds says why a switch that is under way waits for an audit which nobody
 // makes yet, or "". Without one it would wait for a human.
 func auditHolds(f facts, st AuditState, now time.Time) string {
-	why := uncleanSince(f, f.out.State.PreparingSince) // as the switch does, whichever way it went
+	why := uncleanSince(f)
 	switch {
 	case why == "" || st.running() && st.Switch:
 		return ""

@@ -223,6 +223,34 @@ func TestAuditThatIsTurnedOffEnds(t *testing.T) {
 	w.is(CondSwitched, false, "Preparing")
 }
 
+// Nobody compares with a store that is not kept in sync any more.
+func TestAuditThatASwitchWithoutReverseHasLeftUnfinishedEnds(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.in.Spec.Audit.Trigger = "again"
+	w.step()
+	if a := w.out.State.Audit; !a.running() {
+		t.Fatalf("%+v", a)
+	}
+	w.ask(ledger.Target).Reverse = false
+	w.step()
+	for range 6 {
+		w.dangling(0)
+		w.beat()
+		w.step()
+	}
+	if w.out.Phase != SwitchDone {
+		t.Fatal(w.out.Phase, w.out.WaitingFor)
+	}
+	w.step()
+	w.step()
+	if a := w.out.State.Audit; a.running() {
+		t.Errorf("it goes on for ever: %+v", a)
+	}
+	w.is(CondAudited, true, "Verified")
+}
+
 func TestAfterALossTheSourceIsAskedWhichBucketsToCompare(t *testing.T) {
 	w := newWorld(t)
 	w.auditing()

@@ -219,8 +219,13 @@ func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
 	}
 	if obeyed, err := l.Route(ctx); err != nil && !errors.Is(err, ledger.ErrNoRoute) {
 		return err
+	} else if known := f.in.State.Route.Epoch; known > 0 && (f.stats.MinEpoch == 0 || f.stats.MinEpoch < known-1) {
+		// A crash leaves a shard one behind. Maybe nobody who lives was told anything by this one.
+		if f.route, err = e.restore(ctx, f.in, out, "a shard of the ledger came back empty, or with an older state"); err != nil {
+			return err
+		}
 	} else if f.stats.MinEpoch < f.route.Epoch || obeyed.Epoch < f.route.Epoch {
-		// A crash between the shards, or a shard that lost its data.
+		// A crash between the shards.
 		if err := l.SetRoute(ctx, f.route); err != nil {
 			return err
 		}

@@ -230,18 +230,13 @@ func lateWrites(f facts) []string {
 	return nil
 }
 
-// uncleanSince is why the stores may differ since a switch began; "" when they
-// do not, or somebody has said so.
-func uncleanSince(f facts, since time.Time) string {
-	if f.in.Spec.Switch != nil && f.in.Spec.Switch.Overrides[GuardAuditClean] {
+// uncleanSince is why the stores may differ since a switch began, "" when they do not, or somebody
+// has said so: none begins while there is an unclean event that nobody has spoken for.
+func uncleanSince(f facts) string {
+	if len(f.unclean) == 0 || f.in.Spec.Switch != nil && f.in.Spec.Switch.Overrides[GuardAuditClean] {
 		return ""
 	}
-	for _, u := range f.unclean {
-		if u.At.After(since) {
-			return u.Reason
-		}
-	}
-	return ""
+	return f.unclean[0].Reason
 }
 
 // recovering says what is still being found out after a loss.
@@ -257,10 +252,10 @@ func recovering(f facts) []string {
 	return nil
 }
 
-// unhealed says what keeps a switch that is under way since a time from going on.
-func unhealed(f facts, since time.Time) []string {
+// unhealed says what keeps a switch that is under way from going on.
+func unhealed(f facts) []string {
 	w := append(recovering(f), lateWrites(f)...)
-	if why := uncleanSince(f, since); why != "" {
+	if why := uncleanSince(f); why != "" {
 		w = append(w, "an audit, or somebody to compare the stores and to override AuditClean: "+why)
 	}
 	return w

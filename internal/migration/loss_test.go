@@ -483,3 +483,62 @@ func TestLossWithoutAFollowerSaysWhatToDo(t *testing.T) {
 	w.settle()
 	w.is(CondLedgerHealthy, true, "Healthy")
 }
+
+// One node of a Redis Cluster loses all that it held, when nobody who lives was told anything by it: all
+// processes have just been replaced.
+func TestShardThatLostEverythingIsALossThoughNobodyMissesAnything(t *testing.T) {
+	w := newWorld(t)
+	fresh := func() *ledger.Ledger {
+		return ledger.New(ledger.Options{Redis: w.rdb, Migration: "m", Shards: 2, Now: func() time.Time { return w.now }})
+	}
+	w.e.Ledger = fresh()
+	w.caughtUp()
+	for _, key := range []string{"a", "b", "c", "d"} {
+		w.commit(w.write(key))
+	}
+	for _, m := range w.mem {
+		if err := m.Leave(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.e.Ledger = fresh()
+	w.join(ledger.RoleProxy, "p")
+	w.join(ledger.RoleWorker, "w")
+	w.beat()
+	w.step()
+	w.is(CondLedgerHealthy, true, "Healthy")
+	keys, err := w.rdb.Keys(w.ctx, "cf:{m/1}:*").Result()
+	if err != nil || len(keys) == 0 {
+		t.Fatal(keys, err)
+	}
+	w.rdb.Del(w.ctx, keys...)
+	w.settle()
+	w.is(CondLedgerHealthy, false, "UncleanEvent")
+}
+
+// The manager's clock is not Redis'.
+func TestLossIsToldFromWhatWasBeforeWhateverTheManagersClockSays(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		w := newWorld(t)
+		clock := w.e.Now
+		w.e.Now = func() time.Time { return clock().Add(off) }
+		w.to("Preparing")
+		w.mark("a copy overran its lock")
+		w.step()
+		if r := w.out.State.Route; r.State != ledger.Steady {
+			t.Fatalf("%s: the switch goes on: %+v", off, r)
+		}
+
+		w = newWorld(t)
+		clock = w.e.Now
+		w.e.Now = func() time.Time { return clock().Add(off) }
+		w.to("SwitchStarted")
+		w.now = w.now.Add(time.Minute)
+		w.loseAll()
+		w.pass(20 * time.Second)
+		loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "k"})
+		if err != nil || loc.Loss != ledger.Lost || loc.Since < time.Minute || loc.Since > 2*time.Minute {
+			t.Errorf("%s: main changed %s ago: %+v, %v", off, loc.Since, loc, err)
+		}
+	}
+}

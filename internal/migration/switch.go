@@ -55,14 +55,14 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 		out.Events = append(out.Events, Event{Reason: "SwitchCancelled", Message: "The switch was taken back before traffic moved."})
 		return e.setRoute(ctx, f, r)
 	}
-	if why := uncleanSince(*f, st.PreparingSince); why != "" && len(recovering(*f)) == 0 {
+	if why := uncleanSince(*f); why != "" && len(recovering(*f)) == 0 {
 		// An audit takes its time. Until it is over nothing is gained by looking every
 		// object up, or holding writes; the guards see to it that it comes first.
 		r.State, r.Hold = ledger.Steady, false
 		out.Events = append(out.Events, Event{Warning: true, Reason: "SwitchPostponed", Message: "The stores must be compared before traffic moves: " + Sentence(why)})
 		return e.setRoute(ctx, f, r)
 	}
-	out.WaitingFor = append(waiting(*f, r.Epoch), unhealed(*f, st.PreparingSince)...)
+	out.WaitingFor = append(waiting(*f, r.Epoch), unhealed(*f)...)
 	if r.Hold {
 		if f.stats.Dirty > 0 || f.stats.Intents[r.Main] > 0 {
 			out.WaitingFor = append(out.WaitingFor, "held writes: changes are still being copied")
@@ -81,7 +81,7 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 	// Until everything has drained, "no record" must go on to mean "equal on both",
 	// so changes are copied both ways whatever was asked for.
 	r.Main, r.State, r.Hold, r.Sync, r.Uploads = req.To, ledger.Switched, false, true, old
-	st.SwitchStartedAt, st.SwitchFinishedAt = e.Now(), time.Time{}
+	st.SwitchStartedAt, st.SwitchFinishedAt = f.stats.Now, time.Time{}
 	out.Events = append(out.Events, Event{Reason: "SwitchStarted", Message: "New writes go to the " + lower(r.Main) + "."})
 	return e.setRoute(ctx, f, r)
 }
@@ -96,7 +96,7 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 			return nil
 		}
 		r.Main, r.Sync = req.To, true
-		st.SwitchStartedAt = e.Now()
+		st.SwitchStartedAt = f.stats.Now
 		out.Events = append(out.Events, Event{Reason: "SwitchReversed", Message: "New writes go to the " + lower(r.Main) + " again."})
 		return e.setRoute(ctx, f, r)
 	}
@@ -119,7 +119,7 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 		w = append(w, "multipart uploads begun before the switch")
 	}
 	w = append(w, unburied(*f)...)
-	w = append(w, unhealed(*f, st.PreparingSince)...) // no audit has run since, whichever way it went
+	w = append(w, unhealed(*f)...)
 	if len(w) == 0 {
 		if w, err = e.leftovers(ctx, r.Main); err != nil {
 			return err

@@ -60,7 +60,7 @@ type State struct {
 	// older main. Its epoch is 0 when there is none.
 	Pending           ledger.Route
 	StartedAt         time.Time
-	SwitchStartedAt   time.Time
+	SwitchStartedAt   time.Time // by the ledger's clock, as losses are dealt with
 	SwitchFinishedAt  time.Time
 	PreparingSince    time.Time
 	CalledOff         string

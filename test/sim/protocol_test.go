@@ -363,6 +363,9 @@ func (w *world) copyOne(p *process, c ledger.Claim) task {
 					}
 					err := errors.Join(w.l.Settle(w.ctx, c)...)
 					w.log("settle %s: %v", k, err)
+					if errors.Is(err, ledger.ErrOverrun) {
+						must(w.l.Unclaim(w.ctx, c))
+					}
 					return nil
 				})
 			}

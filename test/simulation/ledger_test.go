@@ -263,7 +263,7 @@ func (m *memo) known(p *process, cmds []redis.Cmder) (any, bool) {
 	}
 	switch name {
 	case "vouch":
-		return []any{"", "", ""}, len(w.losses) == 0 && !m.loss
+		return []any{"", "", "", ""}, len(w.losses) == 0 && !m.loss
 	case "claimevents", "claimtask", "auditclaim":
 		got, ok := m.polls[pollKey(args)]
 		return got.answer, ok && got.version == m.version(name) && (got.due == 0 || time.Now().UnixMilli() < got.due)

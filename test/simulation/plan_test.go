@@ -128,10 +128,10 @@ func drawPlan(seed uint64, at aim) *plan {
 	if at == anything && rough {
 		at = aim(r.IntN(int(anything)))
 	}
-	if rough = at < anything; rough {
+	if rough = at != anything; rough {
 		hot = 1 + r.IntN(2)*r.IntN(2)
 		p.rough(r, at)
-		if p.quiet || p.brief {
+		if p.quiet || p.brief || at == lostBack {
 			hot = len(keys)
 		}
 	}
@@ -150,6 +150,9 @@ func drawPlan(seed uint64, at aim) *plan {
 		}
 		if c%2 == 1 && p.slowReads > 0 {
 			ops = busy(r, c, p.switches, "put")
+		}
+		if at == lostBack {
+			ops = unread(r, c, p.switches)
 		}
 		if c%2 == 1 && p.slowWrites > 0 {
 			ops = busy(r, c, p.switches, "delete", "putIfAbsent")
@@ -224,6 +227,32 @@ func busy(r *rand.Rand, c int, switches []switchAt, changes ...string) []op {
 			o.kind = changes[r.IntN(len(changes))]
 		}
 		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
+	return out
+}
+
+// unread draws a client that writes at the first switch, writes nothing or deletes before it is turned back,
+// and reads nothing before that.
+func unread(r *rand.Rand, c int, switches []switchAt) []op {
+	var out []op
+	if len(switches) < 2 {
+		return nil
+	}
+	add := func(kind string, from, to time.Duration) {
+		o := op{id: fmt.Sprintf("c%d.%d", c, len(out)), kind: kind, keys: keys[c%len(keys):][:1], at: between(r, from, to), most: 1000}
+		o.value = "<" + o.id + ">"
+		out = append(out, o)
+	}
+	first, back := switches[0].at, switches[1].at
+	for range 6 {
+		add("put", first-time.Second, first+5*time.Second)
+	}
+	if chance(r, .5) {
+		add("delete", back-7*time.Second, back)
+	}
+	for range 5 {
+		add("get", back+2*time.Second, back+20*time.Second)
 	}
 	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
 	return out

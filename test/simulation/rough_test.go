@@ -35,16 +35,19 @@ const (
 	lostLocks                // Redis loses everything while copies hold locks and are on their way
 	missed                   // it does, or is restarted, and a proxy dies with it: the others tell of older writes
 	anything                 // whatever the seed says
+	// Only where they are named: what other seeds stand for stays as it is.
+	toldLate // Redis loses what was begun of late, and one proxy tells last of what it did before
+	lostBack // it loses everything with every proxy, and then the switch is turned back
 )
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", ""}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -161,6 +164,25 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 			p.noDeletes, p.slowReadsOfCopies, p.lateAnswers = false, 0, .5
 		}
 		p.faults = append(p.faults, fault{id: "dies", on: f.on, at: dies, span: time.Second, kind: "crashProxy", who: r.IntN(3)})
+	case toldLate:
+		p.audit, p.noDeletes, p.brief, p.lateAnswers, p.switches = true, true, true, .7, p.switches[:min(1, len(p.switches))]
+		p.drawLoss(r, "Switched#1", between(r, 500*time.Millisecond, 4*time.Second))
+		f := &p.faults[len(p.faults)-1]
+		f.kind, f.span, f.forget, f.gap = "lose", between(r, 200*time.Millisecond, 2*time.Second), true, 0
+		last := fault{id: "last", on: f.on, at: f.at + f.span - between(r, 0, 200*time.Millisecond), span: between(r, 3*time.Second, 9*time.Second), kind: "cutProxy", who: r.IntN(3), to: redisPeer}
+		p.faults = append(p.faults, last)
+	case lostBack:
+		p.audit, p.slowReadsOfCopies, p.switches = true, 15*time.Second, p.switches[:min(1, len(p.switches))]
+		for _, s := range p.switches {
+			p.switches = append(p.switches, switchAt{at: s.at + between(r, 15*time.Second, 25*time.Second), flip: true})
+		}
+		p.drawLoss(r, "Switched#1", between(r, 500*time.Millisecond, 3*time.Second))
+		f := &p.faults[len(p.faults)-1]
+		f.kind, f.span, f.gap = "flush", 0, 0
+		at := f.at
+		for who := range p.proxies {
+			p.faults = append(p.faults, fault{id: fmt.Sprint("dies", who), on: "Switched#1", at: at, span: time.Second, kind: "crashProxy", who: who})
+		}
 	case briefLosses:
 		p.audit = true
 		for range 2 + r.IntN(4) {

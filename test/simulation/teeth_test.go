@@ -112,7 +112,7 @@ type lookupKey struct{}
 var teeth = []*tooth{
 	{rule: "an intent before the write", edits: []edit{
 		{"if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then", "if false then"},
-		{"if LOSS ~= '' and not gone then", "if true then"},
+		{"if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then", "if true then"},
 	}},
 	{rule: "in doubt: what is not newest is copied over", at: []aim{lateCompletes}, edits: []edit{
 		{"'gone:' .. session, 86400)\n    touch(r)\n", "'gone:' .. session, 86400)\n if r.s == r.t then redis.call('INCR','bite') end "},
@@ -123,7 +123,7 @@ var teeth = []*tooth{
 		{"if wanted(r) and r.c == '' then\n    r.c,", "if wanted(r) then\n    r.c,"},
 		{"if wanted(r) and r.c == '' then redis.call('ZADD'", "if wanted(r) then redis.call('ZADD'"},
 	}},
-	{rule: "the copy lock", at: []aim{lateCopies, sleepers}, edits: []edit{{"r.l = to .. ':' .. (NOW + tonumber(ARGV[7]))", ""}}},
+	{rule: "the copy lock", at: []aim{lateCopies, sleepers}, edits: []edit{{"r.l = to .. ':' .. (NOW + tonumber(ARGV[7])) .. (ARGV[9] == '1' and '' or 'u')", ""}}},
 	{rule: "a lock is refused when a client was first", edits: []edit{{"if not trusted(r) or r.n ~= from or r['i' .. to] > 0 or redis", "if redis"}}},
 	{rule: "the conditional fence", at: []aim{lateCopies, sleepers}, store: unconditional},
 	{rule: "hold: the claim of a copy without an answer is kept", at: []aim{lateCopies}, edits: []edit{{"local mode = ARGV[6]", "local mode = ARGV[6]\nif mode == 'hold' then mode = 'unclaim' end"}}},
@@ -234,11 +234,11 @@ var lossTeeth = []*tooth{
 	}},
 	{rule: "each call looks for what its session was told", at: []aim{briefLosses, losses}, edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
 	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
-	{rule: "what was committed of late is told again", edits: []edit{{"if v > r.w and route[3] == 'Switched' then", "if false then"}}},
+	{rule: "what was committed of late is told again", edits: []edit{{"if later and v > r.e and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
-	{rule: "what a client wrote since a loss counts", edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
-	{rule: "main counts from when it last changed", edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
-	{rule: "a commit whose intent was lost counts", at: []aim{lostDirty, missed}, edits: []edit{{"if LOSS ~= '' and not gone then", "if false then"}}},
+	{rule: "what a client wrote since a loss counts", at: []aim{lostBack}, edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
+	{rule: "main counts from when it last changed", at: []aim{lostBack}, edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
+	{rule: "a commit whose intent was lost counts", at: []aim{toldLate}, edits: []edit{{"if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then", "if false then"}}},
 }
 
 func init() {

@@ -24,7 +24,7 @@ for i = 8, #ARGV, 2 do
   if r['k' .. y] > 0 then return {'LOCKED', '0'} end
   if insync == '1' then
     local sure = trusted(r)
-    if not sure then
+    if not sure and route[3] ~= 'Steady' then
       if LOSS ~= 'lost' then return {'LOCKED', '0'} end
       if ARGV[7] ~= '1' then return {'UNKNOWN'} end
     end

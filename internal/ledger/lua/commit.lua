@@ -1,11 +1,11 @@
 -- Commit settles an intent as done.
 -- ARGV: now, session, id, store, seq, bucket, key, newest at Begin ("1"/"").
--- Returns {code, newest store, sequence}. Code 1: the intent was open; 0: it was
+-- Returns {code, newest store, sequence, sequence at which that store became it}. Code 1: the intent was open; 0: it was
 -- committed or counted as done before; -1: it was settled as never made, or its
 -- store is not the newest any more, or holds what came before it: nobody may ever see the write.
 local function answer(code, r)
   witness(ARGV[2])
-  return {tostring(code), r.n, redis.call('GET', P .. 'seq')}
+  return {tostring(code), r.n, redis.call('GET', P .. 'seq'), tostring(r.w)}
 end
 local r, x = closed(ARGV[2], ARGV[3])
 if r then
@@ -13,8 +13,10 @@ if r then
 end
 local gone = redis.call('SISMEMBER', P .. 'gone:' .. ARGV[2], ARGV[3]) == 1
 r = load(ARGV[6], ARGV[7])
-if LOSS ~= '' and not gone then
-  -- The intent was lost, the write was not.
+local b, newest = tonumber(ARGV[5]), r[r.n]
+if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then
+  -- The intent was lost, the write was not. One that began since, or that the ledger knows later ones of from
+  -- before the loss, was not lost: it was committed, the answer was lost, and what is newest may be later.
   return answer(wrote(r, ARGV[4], tonumber(ARGV[5]), true) and 1 or -1, r)
 end
 touch(r)

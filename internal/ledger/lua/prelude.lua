@@ -11,7 +11,7 @@ else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f', 'e', 'p'}
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f', 'e', 'p', 'v'}
 local OTHER = {s = 't', t = 's'}
 
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
@@ -19,8 +19,9 @@ local EPOCH, MAIN, SYNC = route[1], route[2], route[5] == '1'
 
 -- What is known of a loss of data here, see suspect.lua. BASE: every version and
 -- sequence from before is smaller. FORGET: somebody died who could have told more.
-local loss = redis.call('HMGET', P .. 'loss', 'state', 'base', 'id', 'forget')
-local LOSS, BASE, FORGET = loss[1] or '', tonumber(loss[2] or 0), loss[4] == '1'
+-- FIRST: BASE of the first loss that is not healed.
+local loss = redis.call('HMGET', P .. 'loss', 'state', 'base', 'id', 'forget', 'first')
+local LOSS, BASE, FORGET, FIRST = loss[1] or '', tonumber(loss[2] or 0), loss[4] == '1', tonumber(loss[5] or 0)
 
 local function next_seq() return redis.call('INCR', P .. 'seq') end
 local function member(bucket, key) return bucket .. '\0' .. key end
@@ -31,12 +32,15 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   w      sequence at which a client's commit last moved n
 --   is, it intents open on source and target
 --   c, ct  claim: session and token
---   l      "store:ms": until then a copy commits on that store
+--   l      "store:ms": until then a copy commits on that store; "u" after it: which can't refuse it
+--          once a client has written the object there
 --   d      dirty since, ms
 --   a, f   failed copy attempts; those of them that a store refused for what the object is
 --   ks, kt those of the intents that depend on what the store holds
 --   e      after a loss, sequence at which n became sure whatever others may have known: a write
---          that began since was committed there, or the stores were compared
+--          that began since was committed there, or the stores were compared. What is told again
+--          of before that does not count. BASE - 1: one that began before was committed since, see replay.lua
+--   v      after a loss, the largest sequence at which somebody was told what was newest, and has told it again
 --   p      during a switch, a store and the ETags that copies have put there, or may have, since a
 --          client last wrote it: what a loss must not mistake for a client's write
 --   bs, bt sequence at which a write was ordered before what n holds, though it may have landed last
@@ -47,7 +51,7 @@ local function load(bucket, key)
     n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
     is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
     l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0),
-    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0), e = tonumber(v[17] or 0), p = v[18] or ''}
+    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0), e = tonumber(v[17] or 0), p = v[18] or '', v = tonumber(v[19] or 0)}
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
@@ -76,6 +80,7 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     loss[3] = WHO .. '/' .. string.format('%d', BASE)
     redis.call('SET', P .. 'seq', BASE)
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
+    if redis.call('HSETNX', P .. 'loss', 'first', BASE) == 1 then FIRST = BASE end
     redis.call('HDEL', P .. 'loss', 'forget')
     redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'put')
   end
@@ -111,7 +116,7 @@ end
 -- locked returns the store that a copy is committing on now, and until when.
 local function locked(r)
   if r.l == '' then return nil end
-  local store, till = string.match(r.l, '^(%a):(%d+)$')
+  local store, till = string.match(r.l, '^(%a):(%d+)')
   till = tonumber(till)
   if till <= NOW then return nil end
   return store, till
@@ -148,7 +153,7 @@ local function save(r)
     if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
   else
     redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
-      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt, 'f', r.f, 'e', r.e)
+      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt, 'f', r.f, 'e', r.e, 'v', r.v)
   end
   r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
 end
@@ -200,8 +205,8 @@ local function wrote(r, x, b, made)
   else
     touch(r)
     if r.n ~= x and r['i' .. x] > 0 then r['b' .. x] = next_seq() end
-    -- It is later than whatever may be told again of the other store; not than what has begun there since.
-    if LOSS ~= '' and r.n == x then r.w = math.max(r.w, BASE) end
+    -- It is later than whatever may be told again of the other store; not than what began there after it.
+    if LOSS ~= '' and r.n == x then r.w, r.e = math.max(r.w, b), math.max(r.e, BASE - 1) end
   end
   if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end
   r.a, r.f = 0, 0

@@ -1,11 +1,25 @@
 -- Replay tells again of a write that was committed before data was lost.
--- ARGV: now, store that was newest then, sequence (0: in doubt), bucket, key.
-local r = load(ARGV[4], ARGV[5])
-local v = tonumber(ARGV[3])
+-- ARGV: now, id of the loss, store that was newest then, sequence (0: in doubt), sequence at which it had become
+-- that, bucket, key.
+-- Returns 1, or 0 when it says nothing, or comes too late: there is another loss by now, or none.
+if loss[3] ~= ARGV[2] then return 0 end
+local r = load(ARGV[6], ARGV[7])
+local v = tonumber(ARGV[4])
 if v == 0 and route[3] == 'Switched' and not since(r) then return 0 end
--- Later ones have larger sequences, whoever tells of them first. Nobody waited for one that comes when the
--- stores have been compared: clients were answered by what they said.
-if v > r.w and r.e < BASE and route[3] == 'Switched' then r.n, r.w = ARGV[2], v end
+-- Later ones have larger sequences, whoever tells of them first. One that is told once more may be older
+-- than what clients have written since, or than what the stores were seen to hold.
+local moved, later = tonumber(ARGV[5]), v > r.w and v > r.v
+local committed = r.e == BASE - 1 -- since the loss, but it began before
+if v >= BASE or committed then
+  -- Of a commit since the loss, or against one, that counts which store had become the newest last: a write that
+  -- began after that is later, one that began before was overtaken.
+  later = moved > r.w
+end
+if committed and later then r.e = 0 end
+if later and v > r.e and route[3] == 'Switched' then
+  r.n, r.w = ARGV[3], moved
+  if v < BASE then r.v = v end
+end
 touch(r)
 save(r)
 enqueue(r, NOW)

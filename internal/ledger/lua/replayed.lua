@@ -13,5 +13,5 @@ redis.call('HSET', P .. 'replayed', ARGV[2], ARGV[3])
 -- A Begin that was sent before and comes after this may have been aborted: that was
 -- noted, and lost.
 local seq = told(ARGV[2])
-redis.call('HSET', P .. 'floor', ARGV[2], seq)
+if redis.call('EXISTS', P .. 'dead:' .. ARGV[2]) == 0 then redis.call('HSET', P .. 'floor', ARGV[2], seq) end
 return seq

@@ -1,7 +1,8 @@
 -- Settle ends a copy that has landed on the follower.
 -- ARGV: now, session, token, bucket, key, from, version, ETag of what is there ("": nothing).
 -- Returns {answer, sequence}: "OK", "LOST" (claim gone; the object was made dirty again), or "OVERRUN"
--- (a client wrote the follower meanwhile, or may have: the lock was lost).
+-- (a client wrote the follower meanwhile, or may have: the lock was lost). Then the claim is kept, until
+-- somebody has noted that, or has died and is buried.
 local r = load(ARGV[4], ARGV[5])
 local from, to = ARGV[6], OTHER[ARGV[6]]
 local mine = r.c == ARGV[2] and r.ct == ARGV[3]
@@ -17,12 +18,13 @@ if mine and r.n == from and (unlocked or r['i' .. to] == 0) then
   enqueue(r, NOW)
   return {'OK', told(ARGV[2])}
 end
+-- The follower's content is not known to be what the ledger says.
+local overrun = (LOSS ~= '' and route[3] == 'Switched') or not unlocked and (r.n ~= from or r['i' .. to] > 0)
+if mine and overrun then return {'OVERRUN', told(ARGV[2])} end
 if mine then
   unclaim(r)
   r.l = ''
 end
--- The follower's content is not known to be what the ledger says.
-local overrun = (LOSS ~= '' and route[3] == 'Switched') or not unlocked and (r.n ~= from or r['i' .. to] > 0)
 redo(r)
 save(r)
 enqueue(r, NOW)
