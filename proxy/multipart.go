@@ -13,6 +13,10 @@ import (
 // maxUploadResult bounds the answer to CreateMultipartUpload.
 const maxUploadResult = 64 << 10
 
+// thoughtDead is after what time a request's session may have been declared dead
+// meanwhile: a proxy that was paused.
+const thoughtDead = 5 * time.Second
+
 // createUpload creates a multipart upload on main. An upload that does not live
 // where the route says that unknown ones do is remembered before the client
 // hears of it.
@@ -23,6 +27,7 @@ func (q *request) createUpload() error {
 		return err
 	}
 	defer c.finally()
+	began := time.Now()
 	resp, err := q.send(ctx, c.store, call{in: q.in, body: q.body, write: true})
 	// No object has changed, however it went. But while the write is open, no worker
 	// takes the upload for a leftover of its kind.
@@ -31,7 +36,8 @@ func (q *request) createUpload() error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK || c.store == c.route.Uploads {
+	elsewhere := c.store != c.route.Uploads
+	if resp.StatusCode != http.StatusOK || !elsewhere && time.Since(began) < thoughtDead {
 		return q.respond(c.store, resp)
 	}
 	raw, err := readBounded(resp.Body, maxUploadResult)
@@ -46,7 +52,10 @@ func (q *request) createUpload() error {
 	// The client may leave, but the upload exists now.
 	detached := context.WithoutCancel(ctx)
 	err = q.p.ask(detached, "put upload", func(ctx context.Context) error {
-		return q.p.ledger.PutUpload(ctx, q.object(), id, c.store)
+		if len(c.intents) == 0 {
+			return nil // nobody waits for a switch while nothing can be recorded
+		}
+		return q.p.ledger.PlaceUpload(ctx, c.intents[0].Session, q.object(), id, c.store, elsewhere)
 	})
 	if err != nil {
 		q.dropUpload(c.store, id)

@@ -228,3 +228,28 @@ func TestCompletionIsJudgedByItsBody(t *testing.T) {
 		})
 	}
 }
+
+// A proxy that was paused with its request was declared dead: a switch may have ended since
+// without anybody having seen the upload.
+func TestUploadOfAProxyThatWasDeclaredDeadMeanwhileIsNotHandedOut(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	session := r.proxy.member.ID()
+	r.hooks[ledger.Target].set(func(req *http.Request, send next) (*http.Response, error) {
+		resp, err := send(req)
+		if req.Method == http.MethodPost && req.URL.Query().Has("uploads") {
+			_, berr := r.ledger.Bury(t.Context(), session, 0)
+			r.must(berr)
+		}
+		return resp, err
+	})
+	if resp := r.raw(http.MethodPost, "/"+r.bucket+"/k?uploads=", "", nil); resp.StatusCode != 503 {
+		t.Errorf("%d %s", resp.StatusCode, resp.text)
+	}
+	out, err := r.direct[ledger.Target].S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &r.bucket})
+	r.must(err)
+	if len(out.Uploads) > 0 {
+		t.Errorf("%d uploads are left", len(out.Uploads))
+	}
+}

@@ -162,6 +162,21 @@ func (l *Ledger) PutUpload(ctx context.Context, o Object, uploadID string, s Sto
 	return wrap("put upload", l.rdb.HSet(ctx, l.prefix(o)+"u", uploadField(o, uploadID), s.code()).Err())
 }
 
+// PlaceUpload is PutUpload of a client's upload, which the session has created on a store. It may be where
+// the route says that uploads live. ErrFenced: the session was declared dead, and a switch may have
+// ended without this upload; abort it.
+func (l *Ledger) PlaceUpload(ctx context.Context, session string, o Object, uploadID string, s Store, elsewhere bool) error {
+	code := ""
+	if elsewhere {
+		code = s.code()
+	}
+	v, err := l.run(ctx, l.call(placeUploadScript, l.prefix(o), session, uploadField(o, uploadID), code))
+	if err == nil && integer(v) == 0 {
+		err = ErrFenced
+	}
+	return err
+}
+
 // Upload says which store a multipart upload lives on: the one remembered, or
 // the route's Uploads.
 func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (Store, error) {

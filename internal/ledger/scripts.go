@@ -54,6 +54,7 @@ var (
 	overranScript      = load("overran", "prelude", "noroute")
 	settleDoubtsScript = load("settledoubts", "prelude", "noroute")
 	uploadScript       = load("upload", "prelude", "noroute")
+	placeUploadScript  = load("placeupload", "prelude")
 	setRouteScript     = load("setroute", "prelude")
 	closeOldScript     = load("closeold", "prelude", "noroute")
 	statsScript        = load("stats", "prelude")
