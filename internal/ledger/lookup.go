@@ -24,6 +24,8 @@ type Location struct {
 	// Hint: where the ledger can't know, what it still knows says that Store holds the
 	// newest version, and is no older than a moment before the loss.
 	Hint bool
+	// Kept: so it says that the old main does, and only what came last can be lost.
+	Kept bool
 	// Copied are the ETags of what copies have put on main, or may have, where the
 	// ledger can't know.
 	Copied []string
@@ -37,7 +39,7 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	}
 	a := strs(v)
 	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
-		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Copied: strings.Fields(a[12])}
+		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12])}
 	if loc.Route.Epoch < l.seen.Load() {
 		return Location{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}

@@ -37,7 +37,8 @@ const (
 //
 //   - the ledger's word that main has it (Hint), unless the switch was turned back:
 //     whoever did not tell what they did wrote main as well;
-//   - what a copy has put on main (Copied) is not what a client wrote there;
+//   - what a copy has put on main (Copied) is not what a client wrote there; where the old
+//     main has nothing, and the ledger has kept that it is the newest, it was deleted there;
 //   - the ledger's word that the old main has it, unless main's is clearly younger:
 //     an upload ended there;
 //   - but for uploads only main has taken writes since it changed: what was written
@@ -53,7 +54,7 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main, false
 	case l.Hint && l.Store == r.Main && (!main.Found || r.Uploads != r.Main):
 		return r.Main, true
-	case main.Found && old.Found && slices.Contains(l.Copied, bare(main.ETag)):
+	case main.Found && (old.Found || l.Kept) && slices.Contains(l.Copied, bare(main.ETag)):
 		return r.Main.Other(), true
 	case main.Found && old.Found && l.Hint && l.Store != r.Main && main.Age+ageSlack >= old.Age:
 		return r.Main.Other(), true

@@ -96,3 +96,36 @@ func TestUploadThatEndedLaterOnTheOldMainIsTheNewestAfterALoss(t *testing.T) {
 		}
 	}
 }
+
+// A delete from just before a switch is not undone by a restart of Redis that lost nothing: what
+// main holds is the copy of what was deleted, and whoever knew has died.
+func TestDeleteThatIsNotCopiedYetIsNotUndoneByARestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		lose func(*fixture)
+		main string
+		want Store
+	}{
+		"restarted":             {(*fixture).restartedUnsure, "a", Source},
+		"a client's on main":    {(*fixture).restartedUnsure, "b", Target},
+		"it came from long ago": {func(f *fixture) { f.declareLost(f.now) }, "a", Target},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+			copied := f.claim()
+			copied.ETag = "a"
+			f.ok(f.Settle(f.ctx, copied)[0])
+			f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Removes: true})))
+			f.route(switched)
+			c.lose(f)
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			loc.Copied = append(loc.Copied, "a") // as its worker tells
+			seen := [2]Seen{Target: {Found: true, ETag: c.main, Size: 1, Age: time.Second}}
+			if got, differ := loc.Newest(loc.Since+2*time.Second, seen); got != c.want || !differ {
+				t.Errorf("newest on %s, want %s: %+v", got, c.want, loc)
+			}
+		})
+	}
+}

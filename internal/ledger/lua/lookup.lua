@@ -1,7 +1,8 @@
 -- Lookup says which store holds the newest version.
 -- ARGV: now, bucket, key. Returns {store, known, epoch, main, state, hold, sync, uploads, run,
 -- loss ("": the answer holds; else the state of the loss because of which it may not), ms since the switch,
--- hint ("1": it may not, but says that main holds the newest, since this switch; "0": that the old main does),
+-- hint ("1": it may not, but says that main holds the newest, since this switch; "0": that the old main does;
+-- "k": that too, and what came last is all that can be lost),
 -- ETags of what copies have put on main, or may have, with blanks between}.
 local o = redis.call('HMGET', P .. 'o:' .. member(ARGV[2], ARGV[3]), 'n', 's', 't', 'e', 'p', 'i' .. (MAIN or 's'))
 local r = {found = o[1] and true or false, n = o[1] or MAIN, s = tonumber(o[2] or 0), t = tonumber(o[3] or 0), e = tonumber(o[4] or 0)}
@@ -11,7 +12,8 @@ if not trusted(r) then
   -- What was lost is what came last, unless the ledger came back from before and nobody has told of it
   -- since: main's writes do not move the newest version away from main.
   -- The same goes for one that is open there: it was answered, maybe, before its commit came.
-  if r.found and (r.s ~= r.t or r.n == MAIN and tonumber(o[6] or 0) > 0) and (math.max(r.s, r.t) >= BASE or redis.call('HGET', P .. 'loss', 'restored') ~= '1') then hint = r.n == MAIN and '1' or '0' end
+  local kept = redis.call('HGET', P .. 'loss', 'restored') ~= '1'
+  if r.found and (r.s ~= r.t or r.n == MAIN and tonumber(o[6] or 0) > 0) and (math.max(r.s, r.t) >= BASE or kept) then hint = r.n == MAIN and '1' or kept and 'k' or '0' end
   if not (r.found and r.n == MAIN) then
     if string.sub(o[5] or '', 1, 1) == MAIN then copies = string.sub(o[5], 3) end
     copies = copies .. ' ' .. (redis.call('HGET', P .. 'put', member(ARGV[2], ARGV[3])) or '')
