@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
@@ -54,8 +53,7 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	if k.on == forEvents && k.tries == 0 {
 		k.dropLeftovers(ctx, k.c.Object, k.c.To)
 	}
-	mine := ledger.CopyUpload{Object: k.c.Object, Store: k.c.To, Began: time.Now()}
-	first, err := k.led.CreatingUpload(ctx, mine)
+	mine, err := k.led.CreatingUpload(ctx, k.c.Object, k.c.To, time.Now())
 	if err != nil {
 		return err
 	}
@@ -83,7 +81,7 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	}
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if (err == nil || k.abort(ectx, id)) && first {
+	if err == nil || k.abort(ectx, id) {
 		_ = k.led.EndedUpload(ectx, mine) // else somebody has a look
 	}
 	_ = k.led.DeleteUpload(ectx, k.c.Object, id) // else forgotten when the switch is done

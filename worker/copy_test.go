@@ -341,8 +341,7 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 			if c.known {
 				l.must(l.led.PutUpload(t.Context(), o, *up.UploadId, c.on.Other()))
 			}
-			note := ledger.CopyUpload{Object: o, Store: c.on, Began: time.Now()}
-			_, err = l.led.CreatingUpload(t.Context(), note)
+			young, err := l.led.CreatingUpload(t.Context(), o, c.on, time.Now())
 			l.must(err)
 			w, _ := l.start(nil)
 			c.route(l)
@@ -350,8 +349,8 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 			if got := l.openUploads(c.on, o.Bucket); len(got) == 0 {
 				t.Error("aborted while it may belong to a copy that has just begun")
 			}
-			note.Began = time.Now().Add(-w.cfg.MaxInFlight - clockSkew)
-			_, err = l.led.CreatingUpload(t.Context(), note)
+			l.must(l.led.EndedUpload(t.Context(), young))
+			_, err = l.led.CreatingUpload(t.Context(), o, c.on, time.Now().Add(-w.cfg.MaxInFlight-clockSkew))
 			l.must(err)
 			l.must(w.sweepUploads(t.Context(), w.member.ID()))
 			if got := l.openUploads(c.on, o.Bucket); len(got) > 0 {
@@ -369,16 +368,16 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 // known is a leftover if it is nobody's who has not ended.
 func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 	for name, c := range map[string]struct {
-		do   func(l *lab, o ledger.Object)
+		do   func(l *lab, note ledger.CopyUpload)
 		left bool
 	}{
-		"a leftover":                    {func(*lab, ledger.Object) {}, false},
-		"a client's, not placed yet":    {func(l *lab, o ledger.Object) { l.begin(o, ledger.Target) }, true},
-		"Redis lost where uploads live": {func(l *lab, _ ledger.Object) { l.must(l.led.MarkLost(l.t.Context(), time.Now())) }, true},
-		"no copy has created one": {func(l *lab, o ledger.Object) {
-			l.must(l.led.EndedUpload(l.t.Context(), ledger.CopyUpload{Object: o, Store: ledger.Target}))
+		"a leftover":                    {func(*lab, ledger.CopyUpload) {}, false},
+		"a client's, not placed yet":    {func(l *lab, note ledger.CopyUpload) { l.begin(note.Object, ledger.Target) }, true},
+		"Redis lost where uploads live": {func(l *lab, _ ledger.CopyUpload) { l.must(l.led.MarkLost(l.t.Context(), time.Now())) }, true},
+		"no copy has created one": {func(l *lab, note ledger.CopyUpload) {
+			l.must(l.led.EndedUpload(l.t.Context(), note))
 		}, true},
-		"that is where they live anyway": {func(l *lab, _ ledger.Object) { l.switched(ledger.Target) }, true},
+		"that is where they live anyway": {func(l *lab, _ ledger.CopyUpload) { l.switched(ledger.Target) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
@@ -386,11 +385,11 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 			l.bucket(ledger.Target, o.Bucket)
 			w, _ := l.start(nil)
 			l.switched(ledger.Source)
-			_, err := l.led.CreatingUpload(t.Context(), ledger.CopyUpload{Object: o, Store: ledger.Target, Began: time.Now()})
+			note, err := l.led.CreatingUpload(t.Context(), o, ledger.Target, time.Now())
 			l.must(err)
 			_, err = l.stores[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
 			l.must(err)
-			c.do(l, o)
+			c.do(l, note)
 			w.dropLeftovers(t.Context(), o, ledger.Target)
 			if left := len(l.openUploads(ledger.Target, o.Bucket)) > 0; left != c.left {
 				t.Errorf("left: %v", left)

@@ -38,10 +38,17 @@ func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.S
 	if err != nil {
 		return false
 	}
-	noted, interrupted, err := w.led.CopyUpload(ctx, o, on)
+	noted, err := w.led.CopyUploads(ctx)
 	if err != nil {
 		return false
 	}
+	var began time.Time // of the first copy that has not said how it ended
+	for _, u := range noted {
+		if u.Object == o && u.Store == on && (began.IsZero() || u.Began.Before(began)) {
+			began = u.Began
+		}
+	}
+	interrupted := !began.IsZero()
 	// In Steady only copies write the follower.
 	alone := interrupted && w.gate.enter(on.Other())
 	if alone {
@@ -54,7 +61,7 @@ func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.S
 	}
 	whole := true
 	for _, u := range out.Uploads {
-		if aws.ToString(u.Key) != o.Key || interrupted && aws.ToTime(u.Initiated).Before(noted.Began.Add(-storeSkew)) {
+		if aws.ToString(u.Key) != o.Key || interrupted && aws.ToTime(u.Initiated).Before(began.Add(-storeSkew)) {
 			continue
 		}
 		// A copy's upload was placed on the other store. One of which nothing was said is a

@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -223,25 +225,20 @@ type CopyUpload struct {
 	Store  Store
 	// Began is when it was about to be created, by its worker's clock, to the ms.
 	Began time.Time
+
+	id string // tells copies of one object apart
 }
 
-func (u CopyUpload) field() string { return objectField(u.Object) + "\x00" + u.Store.code() }
+func (u CopyUpload) field() string {
+	return objectField(u.Object) + "\x00" + u.Store.code() + "\x00" + u.id
+}
 
 // CreatingUpload notes, before a copy creates a multipart upload, that there will be one.
-// The note stays until EndedUpload: a worker that is killed leaves it. It is not first if
-// another copy has left its note: that one's upload is not ended with this one's.
-func (l *Ledger) CreatingUpload(ctx context.Context, u CopyUpload) (first bool, err error) {
+// The note stays until EndedUpload: a worker that is killed leaves it.
+func (l *Ledger) CreatingUpload(ctx context.Context, o Object, on Store, began time.Time) (CopyUpload, error) {
+	u := CopyUpload{o, on, began, rand.Text()[:10]}
 	l.told.creating(u)
-	n, err := l.rdb.HSet(ctx, l.prefix(u.Object)+"uc", u.field(), u.Began.UnixMilli()).Result()
-	return n == 1, wrap("creating upload", err)
-}
-
-// CopyUpload returns what is noted of a copy's upload of an object on a store.
-func (l *Ledger) CopyUpload(ctx context.Context, o Object, on Store) (u CopyUpload, found bool, err error) {
-	u = CopyUpload{Object: o, Store: on}
-	ms, err := l.rdb.HGet(ctx, l.prefix(o)+"uc", u.field()).Int64()
-	u.Began = time.UnixMilli(ms)
-	return u, err == nil, wrap("copy's upload", err)
+	return u, wrap("creating upload", l.rdb.HSet(ctx, l.prefix(o)+"uc", u.field(), began.UnixMilli()).Err())
 }
 
 // CopyUploads returns all of them. One call a shard.
@@ -252,16 +249,16 @@ func (l *Ledger) CopyUploads(ctx context.Context) ([]CopyUpload, error) {
 		if err != nil {
 			return nil, wrap("copies' uploads", err)
 		}
-		for field, ms := range all {
-			if f := strings.Split(field, "\x00"); len(f) == 3 {
-				out = append(out, CopyUpload{Object{f[0], f[1]}, storeOf(f[2]), millis(number(ms))})
+		for _, field := range slices.Sorted(maps.Keys(all)) {
+			if f := strings.Split(field, "\x00"); len(f) == 4 {
+				out = append(out, CopyUpload{Object{f[0], f[1]}, storeOf(f[2]), millis(number(all[field])), f[3]})
 			}
 		}
 	}
 	return out, nil
 }
 
-// EndedUpload says that nothing is left on a store of the uploads of copies of an object.
+// EndedUpload says that nothing is left of it.
 func (l *Ledger) EndedUpload(ctx context.Context, u CopyUpload) error {
 	err := l.rdb.HDel(ctx, l.prefix(u.Object)+"uc", u.field()).Err()
 	if err == nil {

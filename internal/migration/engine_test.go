@@ -766,8 +766,8 @@ func TestSwitchWaitsForTheLookAtWhatCopiesHaveLeft(t *testing.T) {
 		}
 		return w.out.Phase == SwitchDone
 	}
-	note := ledger.CopyUpload{Object: ledger.Object{Bucket: "b", Key: "film"}, Store: ledger.Target, Began: w.e.Now()}
-	if _, err := w.e.Ledger.CreatingUpload(w.ctx, note); err != nil {
+	note, err := w.e.Ledger.CreatingUpload(w.ctx, ledger.Object{Bucket: "b", Key: "film"}, ledger.Target, w.e.Now())
+	if err != nil {
 		t.Fatal(err)
 	}
 	if done() {

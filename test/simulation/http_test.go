@@ -65,7 +65,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		markers := st.vain
 		ids := st.ids
 		got = st.serve(r, q, body)
-		if st.ids > ids && t.p.is("worker") {
+		if st.ids > ids && t.p.is("worker") && t.store != int(w.manager.state.Route.Uploads) { // else it can't be told from a client's
 			st.buckets[bucketOf(r)].uploads[st.uploadID()].copied = true
 		}
 		if st.vain > markers && t.p.is("worker") {
