@@ -136,7 +136,7 @@ func (w *world) heard(p *process, requests [][]any, answers []any, at time.Time)
 		name := w.scriptOf(args)
 		list, _ := answers[i].([]any)
 		switch {
-		case name == "heartbeat" || name == "begin" && len(list) > 0 && text(list[0]) == "OK":
+		case (name == "heartbeat" || name == "begin") && len(list) > 0 && text(list[0]) == "OK": // not refused
 		case name == "commit" && len(list) > 0:
 		case name == "lock" && answers[i] != int64(0):
 		case name == "claimevents" && len(list) > 1:
