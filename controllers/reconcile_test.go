@@ -294,6 +294,7 @@ func TestEngineTroubleIsNotTheUsers(t *testing.T) {
 	w := newWorld(t)
 	w.start()
 	w.serve()
+	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("False Progressing"))
 	w.e.set(func(e *fakeEngine) { e.err = errors.New("trouble") })
 	w.Consistently(w.condition("Stalled")).Should(gomega.Equal("False Progressing"))
 	w.e.set(func(e *fakeEngine) { e.err = nil; e.out.Phase = migration.CatchingUp })

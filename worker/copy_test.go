@@ -326,8 +326,8 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 		known bool
 		on    ledger.Store
 	}{
-		"on the follower":             {func(*lab) {}, false, ledger.Target},
-		"on the follower, known":      {func(*lab) {}, true, ledger.Target},
+		"on the follower":             {(*lab).obeyed, false, ledger.Target},
+		"on the follower, known":      {(*lab).obeyed, true, ledger.Target},
 		"on the new main in a switch": {func(l *lab) { l.switched(ledger.Source) }, false, ledger.Target},
 		"known, there":                {func(l *lab) { l.switched(ledger.Source) }, true, ledger.Target},
 	} {
