@@ -66,7 +66,8 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		ids := st.ids
 		got = st.serve(r, q, body)
 		if st.ids > ids && t.p.is("worker") && t.store != int(w.manager.state.Route.Uploads) { // else it can't be told from a client's
-			st.buckets[bucketOf(r)].uploads[st.uploadID()].copied = true
+			bucket, _ := addressed(r)
+			st.buckets[bucket].uploads[st.uploadID()].copied = true
 		}
 		if st.vain > markers && t.p.is("worker") {
 			w.vain = append(w.vain, label)
@@ -103,15 +104,14 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		Header: h, Body: io.NopCloser(strings.NewReader(got.body)), ContentLength: length, Request: r}, nil
 }
 
-func bucketOf(r *http.Request) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	return name
+func addressed(r *http.Request) (bucket, key string) {
+	bucket, key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	return bucket, key
 }
 
 // serve applies a request.
 func (s *store) serve(r *http.Request, q url.Values, body string) answer {
-	name := bucketOf(r)
-	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+name), "/")
+	name, key := addressed(r)
 	b := s.buckets[name]
 	if b == nil && (r.Method != http.MethodPut || key != "") {
 		return refusal(404, "NoSuchBucket")
