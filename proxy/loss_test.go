@@ -27,9 +27,9 @@ func (r *rig) moveLoss(until ledger.LossState) {
 			case x.State == until:
 				return true
 			case x.State == ledger.Suspected && x.Vouched[id]:
-				r.must(r.ledger.MoveLoss(r.Context(), x, ledger.Healthy, time.Time{}, false))
+				r.must(r.ledger.MoveLoss(r.Context(), x, ledger.Healthy, time.Time{}, ledger.Gone{}))
 			case x.State == ledger.Replaying && x.Replayed[id]:
-				r.must(r.ledger.MoveLoss(r.Context(), x, ledger.Lost, time.Time{}, false))
+				r.must(r.ledger.MoveLoss(r.Context(), x, ledger.Lost, time.Time{}, ledger.Gone{}))
 			}
 		}
 		return len(all) == 0 && until == ledger.Healthy
@@ -230,7 +230,7 @@ func TestUploadThatALossHasForgottenIsFoundOnEitherStore(t *testing.T) {
 	r.moveLoss(ledger.Lost)
 	all, err := r.ledger.Losses(t.Context())
 	r.must(err)
-	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Healthy, time.Time{}, false))
+	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Healthy, time.Time{}, ledger.Gone{}))
 	for when, id := range map[string]string{"before": before, "since": since} {
 		_, err := r.client.S3.UploadPart(t.Context(), &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id,
 			PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
@@ -281,7 +281,7 @@ func (r *rig) forgotten() {
 	r.must(r.ledger.MarkLost(r.Context(), time.Now()))
 	all, err := r.ledger.Losses(r.Context())
 	r.must(err)
-	r.must(r.ledger.MoveLoss(r.Context(), all[0], ledger.Lost, time.Now(), true))
+	r.must(r.ledger.MoveLoss(r.Context(), all[0], ledger.Lost, time.Now(), ledger.Gone{Proxy: true}))
 }
 
 // What a gateway says while a store is away must not decide, for good, which store

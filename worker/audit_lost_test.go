@@ -21,7 +21,7 @@ func (l *lab) lose(flip time.Time) {
 		l.t.Fatal(err)
 	}
 	for _, x := range all {
-		if err := l.led.MoveLoss(l.t.Context(), x, ledger.Lost, flip, true); err != nil {
+		if err := l.led.MoveLoss(l.t.Context(), x, ledger.Lost, flip, ledger.Gone{Proxy: true}); err != nil {
 			l.t.Fatal(err)
 		}
 	}

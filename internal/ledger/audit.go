@@ -178,7 +178,7 @@ func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id strin
 	if session == "" {
 		return "", t, "", nil, ErrFenced // not registered yet
 	}
-	v, err := l.run(ctx, l.call(auditClaimScript, l.global(), session, kind, l.newID()))
+	v, err := l.run(ctx, l.callAs(auditClaimScript, ownSlot, session, kind, l.newID()))
 	if err != nil {
 		return "", t, "", nil, err
 	}
@@ -205,11 +205,11 @@ func (l *Ledger) ClaimAuditRange(ctx context.Context, session string) (AuditRang
 // sets aside those that look different, in one step. done ends the range. r
 // follows, see Advance. Errors: ErrQueueFull (wait, then call again), ErrTaskLost.
 func (l *Ledger) AdvanceAudit(ctx context.Context, session string, r *AuditRange, cursor string, compared int64, suspects []Suspect, done bool) error {
-	v, err := l.run(ctx, l.call(auditAdvanceScript, l.global(), session, r.ID, cursor, flag(done), compared, encodeSuspects(suspects), maxSuspects))
+	v, err := l.run(ctx, l.callAs(auditAdvanceScript, ownSlot, session, r.ID, cursor, flag(done), compared, encodeSuspects(suspects), maxSuspects))
 	if err != nil {
 		return err
 	}
-	return r.advanced(v, cursor)
+	return l.advanced(session, &r.Range, v, cursor)
 }
 
 // WantAuditSplit says that a worker lately found no range to compare.
@@ -247,7 +247,7 @@ func (l *Ledger) ClaimSuspects(ctx context.Context, session string) (Suspects, e
 func (l *Ledger) FinishSuspects(ctx context.Context, session string, s Suspects, left []Suspect, after time.Duration, c AuditCounts, named []Difference, problem string) error {
 	counts := []any{"missing", c.Missing, "extra", c.Extra, "different", c.Different, "repaired", c.Repaired,
 		"bypassed", c.Bypassed, "deferred", c.Deferred, "notkept", c.NotKept}
-	args := append([]any{session, s.ID, s.token, encodeSuspects(left), after.Milliseconds(), problem, maxDifferences, len(counts) / 2}, counts...)
+	args := append([]any{s.ID, s.token, encodeSuspects(left), after.Milliseconds(), problem, maxDifferences, len(counts) / 2}, counts...)
 	for _, d := range named {
 		b, err := json.Marshal(d)
 		if err != nil {
@@ -255,7 +255,7 @@ func (l *Ledger) FinishSuspects(ctx context.Context, session string, s Suspects,
 		}
 		args = append(args, string(b))
 	}
-	return l.task(ctx, auditJudgedScript, args...)
+	return l.task(ctx, auditJudgedScript, session, args...)
 }
 
 // ReleaseSuspects gives a batch of keys back as it was.

@@ -161,7 +161,7 @@ func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
 		}
 		switch l.ended(c, vs[i]) {
 		case "OK":
-			l.told.put(c.Object, c.To, bare(c.ETag), c.DirtySince.IsZero())
+			l.told.put(c.Object, c.To, bare(c.ETag))
 		case "LOST":
 			errs[i] = ErrClaimLost
 		case "OVERRUN":

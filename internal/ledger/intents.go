@@ -45,6 +45,9 @@ type Intent struct {
 	seq string
 }
 
+// late says that its store was not main any more when it began: an upload ends there.
+func (in Intent) late() bool { return in.Store != in.Route.Main }
+
 // Change is a write that was forwarded without an intent.
 type Change struct {
 	Object Object
@@ -176,7 +179,7 @@ func (l *Ledger) MayAnswer(in Intent) bool {
 	if !in.Newest {
 		return false
 	}
-	l.told.wrote(in.Object, in.Store, number(in.seq), number(in.seq)) // what began on the other store before comes before it
+	l.told.wrote(in.Object, told{in.Store, number(in.seq), number(in.seq), in.late()}) // what began on the other store before comes before it
 	return in.Began.After(l.told.toldAgain())
 }
 
@@ -192,7 +195,7 @@ func (l *Ledger) Commit(ctx context.Context, intents ...Intent) error {
 func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 	calls := make([]call, len(intents))
 	for i, in := range intents {
-		calls[i] = l.callAs(commitScript, l.shardOf(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest))
+		calls[i] = l.callAs(commitScript, l.shardOf(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest), flag(in.late()))
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, v := range vs {
@@ -202,7 +205,7 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 		a := strs(v)
 		in := intents[i]
 		l.settled(in, number(a[2]))
-		l.told.wrote(in.Object, storeOf(a[1]), number(a[2]), number(a[3]))
+		l.told.wrote(in.Object, told{storeOf(a[1]), number(a[2]), number(a[3]), a[4] == "1"})
 		if a[0] == "-1" {
 			errs[i] = ErrSettled
 		}
@@ -239,7 +242,7 @@ func (l *Ledger) settled(in Intent, seq int64) {
 // that such a request can still reach its store, a worker settles them. One pipeline.
 func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
 	for _, in := range intents {
-		l.told.wrote(in.Object, in.Store, 0, 0)
+		l.told.wrote(in.Object, told{store: in.Store, late: in.late()})
 	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {
@@ -262,7 +265,7 @@ func (l *Ledger) Record(ctx context.Context, session string, changes ...Change) 
 	overtaken, errs := l.record(ctx, session, changes...)
 	for i, c := range changes {
 		if i < len(errs) && errs[i] == nil {
-			l.told.wrote(c.Object, c.Store, 0, 0)
+			l.told.wrote(c.Object, told{store: c.Store})
 		}
 	}
 	if overtaken {

@@ -16,9 +16,10 @@ import (
 // fixture is a ledger on a real Redis with a clock of its own.
 type fixture struct {
 	*Ledger
-	t   *testing.T
-	ctx context.Context
-	now time.Time
+	t    *testing.T
+	ctx  context.Context
+	now  time.Time
+	dump map[string]string // see kept
 }
 
 func newFixture(t *testing.T, shards int) *fixture {

@@ -28,6 +28,9 @@ type Location struct {
 	Hint bool
 	// Kept: so it says that the old main does, and only what came last can be lost.
 	Kept bool
+	// Over: and that it took what it has before main changed; and Copied is complete, as
+	// far as what copies did of late.
+	Over bool
 	// Copied are the ETags of what copies have put on main, or may have, where the
 	// ledger can't know.
 	Copied []string
@@ -41,7 +44,7 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	}
 	a := strs(v)
 	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
-		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12])}
+		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12]), Over: a[13] == "1"}
 	if loc.Route.Epoch < l.seen.Load() {
 		return Location{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}

@@ -79,17 +79,24 @@ func (l *Ledger) MarkLost(ctx context.Context, flip time.Time) error {
 	return l.mark(ctx, string(Replaying), at, "1")
 }
 
+// Gone says which processes ended around a loss that may have known more.
+type Gone struct {
+	// Proxy: nothing that was told of writes until now is sure.
+	Proxy bool
+	// Worker: copies may have put on a store what nobody has told of.
+	Worker bool
+}
+
 // MoveLoss moves a shard's loss on, unless it has moved since it was looked at:
 // from Suspected to Replaying or Healthy, to Lost, to Healthy. flip is when main
-// last changed. forget says that a process which may have known more is gone:
-// nothing that was told until now is sure.
-func (l *Ledger) MoveLoss(ctx context.Context, x Loss, to LossState, flip time.Time, forget bool) error {
+// last changed, gone who can't be asked.
+func (l *Ledger) MoveLoss(ctx context.Context, x Loss, to LossState, flip time.Time, gone Gone) error {
 	if to != Healthy && !flip.IsZero() {
 		if err := l.rdb.HSet(ctx, l.shard(x.Shard)+"loss", "flip", msText(flip)).Err(); err != nil {
 			return wrap("move loss", err)
 		}
 	}
-	_, err := l.run(ctx, l.call(endLossScript, l.shard(x.Shard), x.ID, string(x.State), string(to), flag(forget)))
+	_, err := l.run(ctx, l.call(endLossScript, l.shard(x.Shard), x.ID, string(x.State), string(to), flag(gone.Proxy), flag(gone.Worker)))
 	return err
 }
 
@@ -167,7 +174,7 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 	}
 	for _, o := range inOrder(recent) {
 		t := recent[o]
-		if err := tell(replayScript, o, t.store.code(), t.seq, t.moved, o.Bucket, o.Key); err != nil {
+		if err := tell(replayScript, o, t.store.code(), t.seq, t.moved, o.Bucket, o.Key, flag(t.late)); err != nil {
 			return n, err
 		}
 	}

@@ -82,7 +82,7 @@ func TestWhatIsToldOnceMoreUndoesNothing(t *testing.T) {
 			all, err := f.Losses(f.ctx)
 			f.ok(err)
 			for _, x := range all {
-				f.ok(f.MoveLoss(f.ctx, x, Healthy, f.now, false))
+				f.ok(f.MoveLoss(f.ctx, x, Healthy, f.now, Gone{}))
 			}
 			f.write(f.another(), "p2")
 			return all
@@ -131,7 +131,7 @@ func TestAnsweredWriteIsToldAgainThoughItIsNotCommitted(t *testing.T) {
 			}
 			all, err := f.Losses(f.ctx)
 			f.ok(err)
-			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
 			if loc, err := f.Lookup(f.ctx, object); answered && (err != nil || loc.Loss != Healthy || loc.Store != Target) {
 				t.Errorf("its client has been answered: %+v, %v", loc, err)
 			}
@@ -181,7 +181,7 @@ func TestWhatIsToldOfTheOtherStoreDoesNotUndoACommitSinceTheLoss(t *testing.T) {
 	f.ok(err)
 	_, err = other.replay(f.ctx, "p2", all, 0)
 	f.ok(err)
-	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
 	if got := f.newest(object); got != Target {
 		t.Errorf("newest on the %s", got)
 	}
@@ -206,7 +206,7 @@ func TestWhatIsToldAgainHidesNothingThatHadBegunOnTheOtherStore(t *testing.T) {
 	_, err = other.replay(f.ctx, "p2", all, 0)
 	f.ok(err)
 	f.ok(f.Commit(f.ctx, second))
-	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
 	if got := f.newest(object); got != Target {
 		t.Errorf("newest on the %s", got)
 	}
@@ -239,7 +239,7 @@ func TestCommitSinceALossDoesNotComeBackOverWhatHadOvertakenIt(t *testing.T) {
 			if !first {
 				tell(f.Ledger, "p1")
 			}
-			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
 			if got := f.newest(object); got != Target {
 				t.Errorf("newest on the %s", got)
 			}

@@ -4,31 +4,42 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// lost keeps what Redis holds, and brings it back after f: a failover to a
+// lost keeps what Redis holds, and brings it back after do: a failover to a
 // replica that lags, and knows our scripts.
 func (f *fixture) lost(do func()) {
 	f.t.Helper()
+	f.kept()
+	do()
+	f.back()
+}
+
+// kept and back are lost, in two steps.
+func (f *fixture) kept() {
+	f.t.Helper()
+	f.dump = map[string]string{}
 	keys, err := f.rdb.Keys(f.ctx, "*").Result()
 	f.ok(err)
-	dump := map[string]string{}
 	for _, k := range keys {
-		if dump[k], err = f.rdb.Dump(f.ctx, k).Result(); err != nil {
-			f.t.Fatal(err)
-		}
+		f.dump[k], err = f.rdb.Dump(f.ctx, k).Result()
+		f.ok(err)
 	}
-	do()
+}
+
+func (f *fixture) back() {
+	f.t.Helper()
 	pipe := f.rdb.TxPipeline()
 	pipe.FlushAll(f.ctx)
-	for k, v := range dump {
+	for k, v := range f.dump {
 		pipe.Restore(f.ctx, k, 0, v)
 	}
-	_, err = pipe.Exec(f.ctx)
+	_, err := pipe.Exec(f.ctx)
 	f.ok(err)
 }
 
@@ -278,7 +289,7 @@ func TestWhatIsToldAgainCountsOnceAllHaveToldIt(t *testing.T) {
 			}
 			all, err := f.Losses(f.ctx)
 			f.ok(err)
-			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
 			if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Healthy || loc.Store != Target {
 				t.Errorf("%+v, %v", loc, err)
 			}
@@ -410,9 +421,9 @@ func TestSessionThatWasNotAnsweredWhenItHadToldEverythingGoesOn(t *testing.T) {
 		t.Fatalf("%+v", all)
 	}
 	// It is out of reach until all is healed.
-	f.ok(f.MoveLoss(f.ctx, all[0], Lost, time.Time{}, false))
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, time.Time{}, Gone{}))
 	all[0].State = Lost
-	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, time.Time{}, false))
+	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, time.Time{}, Gone{}))
 	f.beat(p)
 	if _, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{}); err != nil {
 		t.Error(err)
@@ -462,7 +473,7 @@ func TestWhatIsLostAfterItWasToldIsToldAgain(t *testing.T) {
 			if len(all) != 1 || !all[0].Replayed[m.ID()] {
 				t.Fatalf("nobody waits for it, or for ever: %+v", all)
 			}
-			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
 			if name == "a write after it" {
 				loc, err := f.Lookup(f.ctx, Object{"b", "later"})
 				f.ok(err)
@@ -536,5 +547,149 @@ func TestConditionalWriteWaitsForALossOnlyWhileASwitchIsUnderWay(t *testing.T) {
 				t.Errorf("%s, %s: %v", name, c.route.State, err)
 			}
 		}
+	}
+}
+
+// What tells again what it did, while the ledger has not heard again of the switch in which
+// it did that, tells it again then.
+func TestWhatIsToldToALedgerFromBeforeTheSwitchIsToldAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	f.lost(func() {
+		f.route(switched)
+		in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+		f.ok(err)
+		f.ok(f.Commit(f.ctx, in))
+	})
+	f.now = f.now.Add(time.Second)
+	f.ok(f.MarkLost(f.ctx, f.now)) // and the manager dies, or Redis does not hear of the route
+	f.beat(p)
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	if !all[0].Replayed[p.ID()] {
+		t.Fatalf("%+v", all)
+	}
+	again := switched
+	again.Epoch++
+	f.route(again)
+	told := all[0]
+	if all, err = f.Losses(f.ctx); err != nil || all[0].Replayed[p.ID()] {
+		t.Fatalf("%+v %v", all, err)
+	}
+	f.ok(f.run1(replayedScript, p.ID(), told.ID, 0)) // comes late
+	f.beat(p)
+	if all, err = f.Losses(f.ctx); err != nil || !all[0].Replayed[p.ID()] {
+		t.Fatalf("%+v %v", all, err)
+	}
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
+	if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Healthy || loc.Store != Target {
+		t.Errorf("%+v %v: an acknowledged write is lost", loc, err)
+	}
+}
+
+func (f *fixture) run1(s *script, args ...any) error {
+	_, err := f.run(f.ctx, f.call(s, f.shard(0), args...))
+	return err
+}
+
+// A task that had ended comes back as its worker's, which would never end it: nobody would
+// list or copy what it names, and no switch could begin.
+func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
+	for name, end := range map[string]func(*fixture, string) error{
+		"a bucket's listing": func(f *fixture, w string) error {
+			r, err := f.ClaimRange(f.ctx, w)
+			f.ok(err)
+			f.kept()
+			return f.Advance(f.ctx, w, &r, "", nil, Progress{}, true)
+		},
+		"given back": func(f *fixture, w string) error {
+			r, err := f.ClaimRange(f.ctx, w)
+			f.ok(err)
+			f.kept()
+			return f.ReleaseRange(f.ctx, w, r)
+		},
+		"an audit's": func(f *fixture, w string) error {
+			f.startAudit("x", "b")
+			r, err := f.ClaimAuditRange(f.ctx, w)
+			f.ok(err)
+			f.kept()
+			return f.AdvanceAudit(f.ctx, w, &r, "", 0, nil, true)
+		},
+	} {
+		for how, next := range map[string]func(*fixture, *Member){
+			"with a heartbeat":      func(*fixture, *Member) {},
+			"with the next task":    (*fixture).nextTask,
+			"under another session": func(_ *fixture, w *Member) { w.Abandon() },
+			"with the next task, then under another session": func(f *fixture, w *Member) {
+				f.nextTask(w)
+				w.Abandon()
+			},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				f := newFixture(t, 1)
+				f.route(steady)
+				w := f.join(RoleWorker)
+				f.ok(f.AddBuckets(f.ctx, "b"))
+				b, err := f.ClaimBucket(f.ctx, w.ID())
+				f.ok(err)
+				f.ok(f.FinishBucket(f.ctx, w.ID(), b, nil, []Range{{}}))
+				f.ok(end(f, w.ID()))
+				f.back()
+				next(f, w)
+				f.beat(w)
+				if got := f.states(); len(got) != 1 || got[0] != Replaying {
+					t.Errorf("%q", got)
+				}
+			})
+		}
+	}
+}
+
+// nextTask leaves something newer behind.
+func (f *fixture) nextTask(w *Member) {
+	f.t.Helper()
+	f.ok(f.AddBuckets(f.ctx, "c"))
+	c, err := f.ClaimBucket(f.ctx, w.ID())
+	f.ok(err)
+	f.ok(f.FinishBucket(f.ctx, w.ID(), c, nil, nil))
+}
+
+// A heartbeat that was lost before there was a route is told of when there is one.
+func TestHeartbeatThatIsForgottenBeforeARouteIsALoss(t *testing.T) {
+	f := newFixture(t, 1)
+	m := f.Join(MemberOptions{Role: RoleProxy, Instance: "p"})
+	for range 2 {
+		if _, err := m.Beat(f.ctx); !errors.Is(err, ErrNoRoute) {
+			t.Fatal(err)
+		}
+	}
+	f.lost(func() { _, _ = m.Beat(f.ctx) })
+	_, _ = m.Beat(f.ctx)
+	f.route(steady)
+	f.beat(m)
+	if got := f.states(); len(got) != 1 || got[0] != Replaying {
+		t.Errorf("%q", got)
+	}
+}
+
+// What copies have put on main is known after another loss too, though its worker has ended.
+func TestWhatWasToldOfCopiesIsKeptThroughTheNextLoss(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	f.told.put(object, Target, "a")
+	f.told.putting(object, Target, "b")
+	for range 2 {
+		f.ok(f.MarkLost(f.ctx, f.now))
+		all, err := f.Losses(f.ctx)
+		f.ok(err)
+		_, err = f.replay(f.ctx, "w1", all, 0)
+		f.ok(err)
+	}
+	f.ok(f.MarkLost(f.ctx, f.now))
+	loc, err := f.Lookup(f.ctx, object)
+	f.ok(err)
+	if got := strings.Join(loc.Copied, " "); got != "b a" {
+		t.Errorf("%q", got)
 	}
 }

@@ -14,7 +14,7 @@ func (f *fixture) declareLost(flip time.Time) {
 	all, err := f.Losses(f.ctx)
 	f.ok(err)
 	for _, x := range all {
-		f.ok(f.MoveLoss(f.ctx, x, Lost, flip, true))
+		f.ok(f.MoveLoss(f.ctx, x, Lost, flip, Gone{Proxy: true}))
 	}
 }
 
@@ -25,9 +25,9 @@ func (f *fixture) restartedUnsure() {
 	f.ok(f.Suspect(f.ctx))
 	all, err := f.Losses(f.ctx)
 	f.ok(err)
-	f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, false))
+	f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, Gone{}))
 	all[0].State = Replaying
-	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{Proxy: true}))
 }
 
 // After a loss during a switch, a record from before it, or one that only says
@@ -117,7 +117,7 @@ func TestUploadThatEndedSinceALossCounts(t *testing.T) {
 	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &old})))
 	all, err := f.Losses(f.ctx)
 	f.ok(err)
-	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{Proxy: true}))
 	loc, err := f.Lookup(f.ctx, object)
 	f.ok(err)
 	if loc.Loss != Healthy || loc.Store != Source {
@@ -178,7 +178,7 @@ func TestDeleteThatTheLedgerStillKnowsOfIsNotUndoneByALoss(t *testing.T) {
 			if n, err := f.replay(f.ctx, "p1", all, 0); n == 0 || err != nil {
 				f.t.Fatal(n, err)
 			}
-			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, true))
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{Proxy: true}))
 		}, Target},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestWhereUploadsLiveIsNotKnownAfterAHealedLossUntilTheSwitchEnds(t *testing
 	sure("other", Source, false)
 	all, err := f.Losses(f.ctx)
 	f.ok(err)
-	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, f.now, false))
+	f.ok(f.MoveLoss(f.ctx, all[0], Healthy, f.now, Gone{}))
 	sure("other", Source, false)
 	sure("remembered", Target, true)
 	f.route(Route{Epoch: 4, Main: Target, State: Steady, Uploads: Target, Run: true})

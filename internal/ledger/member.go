@@ -166,8 +166,10 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		m.o.Log.Info("session was fenced; registering anew", "session", id)
 		return true, nil
 	}
-	if errors.Is(err, ErrNoRoute) {
+	if errors.Is(err, ErrNoRoute) && !a.lost {
 		m.register(id, a.beat) // it is known, there is just nothing to obey yet
+	} else if errors.Is(err, ErrNoRoute) {
+		m.register(id, beat) // it is said again, when there is something that can have been lost
 	}
 	if err != nil {
 		return false, err
@@ -230,11 +232,11 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 		if _, err := m.l.vouch(ctx, old.id); err != nil {
 			return err
 		}
-		beat, known, err := m.l.lastBeat(ctx, old.id)
+		gone, err := m.l.lostOf(ctx, old.id, old.beat)
 		if err != nil {
 			return err
 		}
-		lost = lost || known && beat < old.beat
+		lost = lost || gone
 		m.l.told.forget(old.id)
 	}
 	losses, err := m.l.vouch(ctx, id)

@@ -39,8 +39,9 @@ const (
 //     whoever did not tell what they did wrote main as well;
 //   - what a copy has put on main (Copied) is not what a client wrote there; where the old
 //     main has nothing, and the ledger has kept that it is the newest, it was deleted there;
-//   - the ledger's word that the old main has it, unless main's is clearly younger:
-//     an upload ended there;
+//   - the ledger's word that the old main has it, unless main's is clearly younger: an
+//     upload ended there. Where none did since main changed, and no copy can have put there
+//     what main has, it is enough that main's is not clearly older: a client did, later;
 //   - but for uploads only main has taken writes since it changed: what was written
 //     there since is the newest, else what the old main holds, which took them all
 //     before. Where main has nothing, its clients have deleted it since, unless the old
@@ -57,6 +58,9 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	case main.Found && (old.Found || l.Kept) && slices.Contains(l.Copied, bare(main.ETag)):
 		return r.Main.Other(), true
 	case main.Found && old.Found && l.Hint && l.Store != r.Main && main.Age+ageSlack >= old.Age:
+		if l.Over && r.Uploads != r.Main && main.Age <= min(old.Age, since)+ageSlack {
+			return r.Main, true
+		}
 		return r.Main.Other(), true
 	case main.Found && main.Age <= since+ageSlack:
 		return r.Main, true

@@ -63,7 +63,7 @@ func TestCopyOfAnOlderVersionIsNotTakenForAClientsWrite(t *testing.T) {
 			if _, err := f.replay(f.ctx, "w1", all, 0); err != nil {
 				t.Fatal(err)
 			}
-			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now.Add(-10*time.Second), true))
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now.Add(-10*time.Second), Gone{Proxy: true}))
 			loc, err := f.Lookup(f.ctx, object)
 			f.ok(err)
 			if loc.Loss != Lost {
@@ -128,4 +128,91 @@ func TestDeleteThatIsNotCopiedYetIsNotUndoneByARestart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client overwrites an object on the new main right after its last write on the old one, Redis
+// loses that, and the proxy that could tell of it has died. The stores' clocks can't tell the two
+// apart; but what the old main took before main changed comes before what only a client can have
+// put on the new one.
+func TestLostWriteOnTheNewMainIsLaterThanWhatTheOldOneTookBefore(t *testing.T) {
+	young := [2]time.Duration{Source: 3 * time.Second, Target: 2 * time.Second}
+	for name, c := range map[string]struct {
+		begin func(*fixture) // on the old main
+		gone  Gone
+		back  bool // the switch was turned back
+		ages  [2]time.Duration
+		etag  string
+		want  Store
+	}{
+		"written":                         {nil, Gone{Proxy: true}, false, young, "t", Target},
+		"by the clocks at the same time":  {nil, Gone{Proxy: true}, false, [2]time.Duration{Source: 2 * time.Second, Target: 3 * time.Second}, "t", Target},
+		"clearly before":                  {nil, Gone{Proxy: true}, false, [2]time.Duration{Source: 2 * time.Second, Target: 5 * time.Second}, "t", Source},
+		"before main changed":             {nil, Gone{Proxy: true}, false, [2]time.Duration{Source: 11 * time.Second, Target: 11 * time.Second}, "t", Source},
+		"a copy":                          {nil, Gone{Proxy: true}, false, young, "copied", Source},
+		"a worker has died too":           {nil, Gone{Proxy: true, Worker: true}, false, young, "t", Source},
+		"an upload ended on the old main": {(*fixture).late, Gone{Proxy: true}, false, young, "t", Source},
+		"a proxy died with one":           {(*fixture).lateByTheDead, Gone{Proxy: true}, false, young, "t", Source},
+		"the switch has been turned back": {nil, Gone{Proxy: true}, true, young, "t", Source},
+	} {
+		for how, lose := range map[string]func(*fixture){
+			"Redis restarted": func(f *fixture) { f.ok(f.Suspect(f.ctx)) },
+			"Redis was empty": func(f *fixture) {
+				f.ok(f.rdb.FlushAll(f.ctx).Err())
+				f.ok(f.MarkLost(f.ctx, f.now.Add(-8*time.Second)))
+			},
+		} {
+			if name == "a proxy died with one" && how == "Redis was empty" {
+				continue // nobody knows of it
+			}
+			t.Run(name+", "+how, func(t *testing.T) {
+				f := newFixture(t, 1)
+				f.route(steady)
+				f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
+				f.route(switched)
+				if c.begin != nil {
+					c.begin(f)
+				}
+				f.lost(func() { f.write(f.another(), "p2") })
+				f.now = f.now.Add(time.Second)
+				lose(f)
+				r := switched
+				r.Epoch++
+				if c.back {
+					r.Uploads = Target
+				}
+				f.route(r)
+				all, err := f.Losses(f.ctx)
+				f.ok(err)
+				f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now.Add(-8*time.Second), Gone{}))
+				_, err = f.replay(f.ctx, "p1", all, 0)
+				f.ok(err)
+				all[0].State = Replaying
+				f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now.Add(-8*time.Second), c.gone))
+				loc, err := f.Lookup(f.ctx, object)
+				f.ok(err)
+				loc.Copied = append(loc.Copied, "copied")
+				seen := [2]Seen{Source: {Found: true, ETag: "s", Age: c.ages[Source]}, Target: {Found: true, ETag: c.etag, Age: c.ages[Target]}}
+				if got, differ := loc.Newest(8*time.Second, seen); got != c.want || !differ || loc.Loss != Lost {
+					t.Errorf("newest on %s, want %s: %+v", got, c.want, loc)
+				}
+			})
+		}
+	}
+}
+
+// late ends an upload on the old main.
+func (f *fixture) late() {
+	f.t.Helper()
+	old := Source
+	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{Store: &old})))
+}
+
+// lateByTheDead does so by a proxy that dies before its commit.
+func (f *fixture) lateByTheDead() {
+	f.t.Helper()
+	old := Source
+	_, err := f.another().Begin(f.ctx, "p3", object, BeginOptions{Store: &old})
+	f.ok(err)
+	_, err = f.Bury(f.ctx, "p3", 0)
+	f.ok(err)
 }

@@ -112,11 +112,18 @@ func (l *Ledger) call(s *script, key string, args ...any) call {
 	return call{s: s, key: key, args: append([]any{l.stamp()}, args...)}
 }
 
+// ownSlot stands, beside the numbers of shards, for the migration's own slot.
+const ownSlot = -1
+
 // callAs is call for a session's own: it says what the session was told here last,
 // so that it is noticed if that was lost.
 func (l *Ledger) callAs(s *script, shard int, session string, args ...any) call {
 	stamp := l.stamp() + " " + session + " " + strconv.FormatInt(l.told.highest(shard, session), 10)
-	return call{s: s, key: l.shard(shard), args: append([]any{stamp, session}, args...)}
+	key := l.global()
+	if shard != ownSlot {
+		key = l.shard(shard)
+	}
+	return call{s: s, key: key, args: append([]any{stamp, session}, args...)}
 }
 
 func wrap(name string, err error) error {

@@ -259,15 +259,20 @@ type answer struct {
 	lost bool
 }
 
-// lastBeat returns the number of a session's last heartbeat, if the session is known.
-func (l *Ledger) lastBeat(ctx context.Context, session string) (int64, bool, error) {
-	n, err := l.rdb.HGet(ctx, l.global()+"s:"+session, "beat").Int64()
-	return n, err == nil, wrap("heartbeat", err)
+// lostOf says that what a session was told on the migration's own slot is not known any
+// more: its last heartbeat, or a change of a task. Nothing is lost of one that is not known.
+func (l *Ledger) lostOf(ctx context.Context, session string, beat int64) (bool, error) {
+	v, err := l.rdb.HMGet(ctx, l.global()+"s:"+session, "beat", "told", "lost").Result()
+	if err != nil {
+		return false, wrap("heartbeat", err)
+	}
+	known, lost := strs(v), v[2] != nil
+	return known[0] != "" && (number(known[0]) < beat || number(known[1]) < l.told.highest(ownSlot, session) || lost && number(known[2]) >= beat), nil
 }
 
 // heartbeat returns, with ErrNoRoute too, what was answered.
 func (l *Ledger) heartbeat(ctx context.Context, session string, h heartbeat) (answer, error) {
-	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat, h.process, h.age.Milliseconds()))
+	v, err := l.run(ctx, l.callAs(heartbeatScript, ownSlot, session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat, h.process, h.age.Milliseconds()))
 	if err != nil {
 		return answer{}, err
 	}

@@ -114,7 +114,7 @@ func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string,
 	if session == "" {
 		return nil, ErrFenced // not registered yet
 	}
-	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind, l.newID()))
+	v, err := l.run(ctx, l.callAs(claimTaskScript, ownSlot, session, kind, l.newID()))
 	if err != nil {
 		return nil, err
 	}
@@ -131,14 +131,15 @@ func claimedTask(v any) ([]string, error) {
 }
 
 // task runs a script that answers 0 when the task is not ours.
-func (l *Ledger) task(ctx context.Context, s *script, args ...any) error {
-	v, err := l.run(ctx, l.call(s, l.global(), args...))
+func (l *Ledger) task(ctx context.Context, s *script, session string, args ...any) error {
+	v, err := l.run(ctx, l.callAs(s, ownSlot, session, args...))
 	if err != nil {
 		return err
 	}
 	if integer(v) == 0 {
 		return ErrTaskLost
 	}
+	l.told.note(ownSlot, session, integer(v))
 	return nil
 }
 
@@ -158,11 +159,11 @@ func (l *Ledger) FinishBucket(ctx context.Context, session, bucket string, unsup
 	if err != nil {
 		return err
 	}
-	args := []any{session, bucket, string(u), ""}
+	args := []any{bucket, string(u), ""}
 	for _, r := range ranges {
 		args = append(args, r.After, r.End)
 	}
-	return l.task(ctx, finishBucketScript, args...)
+	return l.task(ctx, finishBucketScript, session, args...)
 }
 
 // FailBucket ends a try; the last one leaves the bucket failed.
@@ -206,22 +207,23 @@ func (l *Ledger) Advance(ctx context.Context, session string, r *Range, cursor s
 			n.Bytes += it.Size
 		}
 	}
-	v, err := l.run(ctx, l.call(advanceScript, l.global(), session, r.ID, cursor, flag(done), MaxBatches, items,
+	v, err := l.run(ctx, l.callAs(advanceScript, ownSlot, session, r.ID, cursor, flag(done), MaxBatches, items,
 		n.Objects, n.Bytes, skipped.Objects, skipped.Bytes))
 	if err != nil {
 		return err
 	}
-	return r.advanced(v, cursor)
+	return l.advanced(session, r, v, cursor)
 }
 
 // advanced takes over what a script that moves a range's cursor has answered.
-func (r *Range) advanced(answer any, cursor string) error {
+func (l *Ledger) advanced(session string, r *Range, answer any, cursor string) error {
 	switch a := strs(answer); a[0] {
 	case "FULL":
 		return ErrQueueFull
 	case "LOST":
 		return ErrTaskLost
 	default:
+		l.told.note(ownSlot, session, number(a[2]))
 		r.Cursor, r.End = cursor, a[1]
 		return nil
 	}

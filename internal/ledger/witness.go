@@ -27,6 +27,7 @@ type told struct {
 	store Store
 	seq   int64
 	moved int64 // the sequence at which that store became the newest
+	late  bool  // a write made it that which began when it was not main any more
 }
 
 // copies are ETags, the last one first.
@@ -126,14 +127,15 @@ func (w *witness) forget(session string) {
 }
 
 // wrote notes a write that was committed, or with seq 0 one that is in doubt.
-func (w *witness) wrote(o Object, s Store, seq, moved int64) {
+func (w *witness) wrote(o Object, now told) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.committed.keep(o, func(was told) told {
-		if was.seq > seq {
-			return was
+		if was.seq > now.seq {
+			was, now = now, was
 		}
-		return told{s, seq, moved}
+		now.late = now.late || was.late && was.store == now.store
+		return now
 	})
 }
 
@@ -152,14 +154,11 @@ func (w *witness) putting(o Object, s Store, etag string) {
 	})
 }
 
-// put notes that a copy has put it there: what others had put is gone. An initial
-// copy is not worth it if it took no lock: that was long before a switch.
-func (w *witness) put(o Object, s Store, etag string, initial bool) {
+// put notes that a copy has put it there: what others had put is gone.
+func (w *witness) put(o Object, s Store, etag string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, locked := w.copied.of[o]; locked || !initial {
-		w.copied.keep(o, func(copies) copies { return copies{s, []string{etag}} })
-	}
+	w.copied.keep(o, func(copies) copies { return copies{s, []string{etag}} })
 }
 
 // toldAgain returns when recent was called last.

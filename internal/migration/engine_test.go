@@ -18,15 +18,16 @@ import (
 
 // world is an engine with a ledger on a real Redis and processes played by the test.
 type world struct {
-	t    *testing.T
-	ctx  context.Context
-	rdb  *redis.Client
-	e    *Engine
-	in   Input
-	out  Output
-	now  time.Time
-	mem  map[string]*ledger.Member
-	seen []string
+	t     *testing.T
+	ctx   context.Context
+	rdb   *redis.Client
+	e     *Engine
+	in    Input
+	out   Output
+	now   time.Time
+	mem   map[string]*ledger.Member
+	named bool // see TestWorkerThatTheLedgerHasForgottenIsMissed
+	seen  []string
 }
 
 func newWorld(t *testing.T) *world {

@@ -54,19 +54,19 @@ func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
 			if err := e.unclean(ctx, f, x, why); err != nil {
 				return err
 			}
-			err = l.MoveLoss(ctx, x, ledger.Replaying, flip, false)
+			err = l.MoveLoss(ctx, x, ledger.Replaying, flip, ledger.Gone{})
 		case x.State == ledger.Suspected && !wait && len(ended) == 0:
-			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, false)
+			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, ledger.Gone{})
 		case x.State == ledger.Replaying:
 			// Noted before the loss can count as dealt with.
 			if err := e.unclean(ctx, f, x, "Redis lost what was written to it last"); err != nil {
 				return err
 			}
 			if !wait {
-				err = l.MoveLoss(ctx, x, ledger.Lost, flip, len(ended) > 0)
+				err = l.MoveLoss(ctx, x, ledger.Lost, flip, ledger.Gone{Proxy: len(ended) > 0, Worker: e.workerGone(*f, x)})
 			}
 		case x.State == ledger.Lost && len(f.unclean) == 0 && landing(*f, x) <= 0:
-			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, false)
+			err = l.MoveLoss(ctx, x, ledger.Healthy, flip, ledger.Gone{})
 		}
 		if err != nil {
 			return err
@@ -164,7 +164,7 @@ func (e *Engine) remember(f facts) {
 		}
 	}
 	for _, s := range f.sessions {
-		if !s.Fenced && s.Silent <= gone {
+		if s.Process != "" && !s.Fenced && s.Silent <= gone { // not just a name that a shard knew
 			e.processes[s.Process] = lately{s.Role, s.Instance, now.Add(-max(0, s.Silent))}
 		}
 	}
@@ -209,6 +209,29 @@ func (e *Engine) unknown(f facts, x ledger.Loss) (ended []string) {
 	}
 	slices.Sort(ended)
 	return ended
+}
+
+// workerGone says that a worker may have ended before it told what its copies did of late.
+func (e *Engine) workerGone(f facts, x ledger.Loss) bool {
+	ago := f.stats.Now.Sub(x.At) + remembered
+	if e.Now().Sub(e.since) < ago {
+		return true // nobody has watched for long enough
+	}
+	told := map[string]bool{}
+	for _, s := range f.sessions {
+		told[s.Process] = told[s.Process] || x.Replayed[s.ID]
+	}
+	for _, s := range f.sessions {
+		if s.Role == ledger.RoleWorker && !told[s.Process] {
+			return true
+		}
+	}
+	for process, p := range e.processes {
+		if p.role == ledger.RoleWorker && !told[process] && e.Now().Sub(p.seen) < ago {
+			return true
+		}
+	}
+	return false
 }
 
 // landing is how long something may still land that was sent by a process which

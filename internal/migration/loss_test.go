@@ -271,6 +271,60 @@ func TestProxyThatTheLedgerHasForgottenIsMissed(t *testing.T) {
 	}
 }
 
+// A worker that ended may have put on main what nobody tells of.
+func TestWorkerThatTheLedgerHasForgottenIsMissed(t *testing.T) {
+	for name, c := range map[string]struct {
+		then func(*world)
+		gone bool
+	}{
+		"none ended":               {func(*world) {}, false},
+		"one ended":                {func(w *world) { delete(w.mem, "w2") }, true},
+		"one was replaced":         {func(w *world) { w.join(ledger.RoleWorker, "w2") }, true},
+		"one gave its session up":  {func(w *world) { w.mem["w2"].Abandon() }, false},
+		"one ended long ago":       {func(w *world) { delete(w.mem, "w2"); w.pass(remembered + 20*time.Second) }, false},
+		"the manager was replaced": {(*world).anew, true},
+		"one is known by name": {func(w *world) { // only a shard has heard of it again
+			w.mem["w2"].Abandon()
+			w.named = true
+		}, false},
+	} {
+		for how, lose := range map[string]func(*world){
+			"Redis is empty": (*world).flush,
+			"Redis is older": func(w *world) {
+				back := w.snapshot()
+				w.commit(w.write("k"))
+				back()
+			},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				w := newWorld(t)
+				w.to("SwitchStarted")
+				w.join(ledger.RoleWorker, "w2")
+				w.pass(2 * remembered)
+				c.then(w)
+				lose(w)
+				if w.named {
+					w.rdb.HSet(w.ctx, "cf:{m/0}:wit", w.mem["w2"].ID(), 1)
+					w.rdb.SRem(w.ctx, "cf:{m}:sess", w.mem["w2"].ID())
+					if n, err := w.e.Ledger.Orphans(w.ctx); n != 1 || err != nil {
+						t.Fatal(n, err)
+					}
+				}
+				w.settle()
+				w.pass(gone + 5*time.Second) // nobody waits for it any longer
+				all, err := w.e.Ledger.Losses(w.ctx)
+				if err != nil || len(all) == 0 || all[0].State != ledger.Lost {
+					t.Fatalf("%+v %v", all, err)
+				}
+				uncopied, _ := w.rdb.HGet(w.ctx, "cf:{m/0}:loss", "uncopied").Result()
+				if (uncopied == "1") != c.gone {
+					t.Errorf("%q", uncopied)
+				}
+			})
+		}
+	}
+}
+
 // anew has another manager take over.
 func (w *world) anew() {
 	w.e = &Engine{Ledger: w.e.Ledger, ListBuckets: w.e.ListBuckets, Now: w.e.Now}

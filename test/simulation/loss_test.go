@@ -125,6 +125,10 @@ func (w *world) lose(f fault) {
 	w.mu.Unlock()
 }
 
+// endsTask are scripts that end a session's task, or give it back: whoever was told must miss it.
+var endsTask = map[string]bool{"finishbucket": true, "failbucket": true, "finishbatch": true, "releasetask": true,
+	"split": true, "auditjudged": true, "auditrelease": true, "auditsplit": true}
+
 // heard notes who was told of something that is lost, or will be.
 func (w *world) heard(p *process, requests [][]any, answers []any, at time.Time) {
 	w.mu.Lock()
@@ -138,7 +142,8 @@ func (w *world) heard(p *process, requests [][]any, answers []any, at time.Time)
 		switch {
 		case (name == "heartbeat" || name == "begin") && len(list) > 0 && text(list[0]) == "OK": // not refused
 		case name == "commit" && len(list) > 0:
-		case name == "lock" && answers[i] != int64(0):
+		case (name == "advance" || name == "auditadvance") && len(list) > 0 && text(list[0]) == "OK":
+		case (name == "lock" || endsTask[name]) && answers[i] != int64(0):
 		case name == "claimevents" && len(list) > 1:
 		default:
 			continue

@@ -111,14 +111,14 @@ type lookupKey struct{}
 
 var teeth = []*tooth{
 	{rule: "an intent before the write", edits: []edit{
-		{"if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then", "if false then"},
+		{"if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. kind .. '|' .. r.id) == 1 then", "if false then"},
 		{"if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then", "if true then"},
 	}},
 	{rule: "in doubt: what is not newest is copied over", at: []aim{lateCompletes}, edits: []edit{
 		{"'gone:' .. session, 86400)\n    touch(r)\n", "'gone:' .. session, 86400)\n if r.s == r.t then redis.call('INCR','bite') end "},
 	}},
-	{rule: "in doubt: what is not newest was never made", at: []aim{lostAtSwitch}, edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b)", "elseif true then\n if r.n ~= x then redis.call('INCR','bite') if r.w <= b then redis.call('INCR','bite') end end   wrote(r, x, b)"}}},
-	{rule: "in doubt: what is newest was made", edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b)", "elseif r.n == x then\n    save(r)"}}},
+	{rule: "in doubt: what is not newest was never made", at: []aim{lostAtSwitch}, edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b, false, late)", "elseif true then\n    wrote(r, x, b, false, late)"}}},
+	{rule: "in doubt: what is newest was made", edits: []edit{{"elseif r.n == x then\n    wrote(r, x, b, false, late)", "elseif r.n == x then\n    save(r)"}}},
 	{rule: "a claim: one copier an object", at: []aim{lateCopies}, edits: []edit{
 		{"if wanted(r) and r.c == '' then\n    r.c,", "if wanted(r) then\n    r.c,"},
 		{"if wanted(r) and r.c == '' then redis.call('ZADD'", "if wanted(r) then redis.call('ZADD'"},
@@ -233,6 +233,9 @@ var lossTeeth = []*tooth{
 		return answer
 	}},
 	{rule: "each call looks for what its session was told", at: []aim{briefLosses, losses}, edits: []edit{{"if WHO ~= '' and EPOCH and", "if false and"}}},
+	{rule: "the end of a task that was lost is missed", at: []aim{briefLosses, losses}, edits: []edit{{"if known[1] and tonumber(TOLD)", "if false and tonumber(TOLD)"}}},
+	{rule: "what was told before the switch was known again is told again", at: []aim{lostAtSwitch, losses}, edits: []edit{{"if LOSS == 'replay' and ARGV[4] == 'Switched' and route[3] ~= 'Switched' then", "if false then"}}},
+	{rule: "what the old main took before the switch comes before what a client put on the new one", at: []aim{missed, lostDirty}, edits: []edit{{"then over = '1' end", "then over = '' end"}}},
 	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if later and v > r.e and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},

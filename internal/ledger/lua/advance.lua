@@ -1,6 +1,6 @@
 -- Advance queues a listed page's batch and moves the range's cursor, in one step.
 -- ARGV: now, session, range, cursor, done ("1"/""), queue bound, items (or ""), objects, bytes,
--- skipped objects, skipped bytes. Returns {"OK", end}, {"FULL"} or {"LOST"}.
+-- skipped objects, skipped bytes. Returns {"OK", end, number}, {"FULL"} or {"LOST"}.
 local id = ARGV[3]
 local k = G .. 'r:' .. id
 if redis.call('HEXISTS', G .. 'w:' .. ARGV[2], 'r:' .. id) == 0 then return {'LOST'} end
@@ -25,4 +25,4 @@ if ARGV[5] == '1' then
 else
   redis.call('HSET', k, 'cursor', ARGV[4])
 end
-return {'OK', e}
+return {'OK', e, tostring(told(ARGV[2]))}

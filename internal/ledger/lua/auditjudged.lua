@@ -1,6 +1,6 @@
 -- FinishSuspects counts what became of keys that were set aside; those that are left are looked at again later.
 -- ARGV: now, session, batch, token, items left (or ""), ms to wait, problem (or ""), bound of names, number of counters,
--- then name and value of each counter, then differences (JSON). Returns 1, or 0 when the task is not ours (any more:
+-- then name and value of each counter, then differences (JSON). Returns a number, or 0 when the task is not ours (any more:
 -- a call that is repeated, or comes late, counts nothing).
 local f = 'z:' .. ARGV[3]
 if not owns(ARGV[2], f) or redis.call('HGET', G .. 'w:' .. ARGV[2], f) ~= ARGV[4] then return 0 end
@@ -20,4 +20,4 @@ else
   redis.call('HDEL', G .. 'w:' .. ARGV[2], f)
   redis.call('RPUSH', G .. 'zq', ARGV[3])
 end
-return 1
+return told(ARGV[2])

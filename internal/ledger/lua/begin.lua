@@ -38,12 +38,14 @@ for i = 8, #ARGV, 2 do
 end
 local seq = tostring(next_seq())
 witness(session)
+-- 1: depends on what its store holds; 2: began after main had changed; 3: both.
+local kind = insync == '1' and (x ~= MAIN and '3' or '1') or (x ~= MAIN and '2' or '')
 local out = {'OK', EPOCH, MAIN, route[3], route[4], route[5], route[6], route[7]}
 for j, r in ipairs(records) do
   local id = ARGV[6 + 2 * j]
   if j > 1 then r = load(bucket, r.key) end -- the same key may be named twice
   -- A call that was repeated by the network counts once.
-  if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. insync .. '|' .. r.id) == 1 then
+  if redis.call('HSETNX', P .. 'i:' .. session, id, x .. '|' .. seq .. '|' .. kind .. '|' .. r.id) == 1 then
     r['i' .. x] = r['i' .. x] + 1
     if insync == '1' then r['k' .. x] = r['k' .. x] + 1 end
     redis.call('HINCRBY', P .. 'cnt', 'i' .. x, 1)

@@ -3,7 +3,7 @@
 -- sessions of this instance ended without unrecorded writes), number of the last heartbeat that was answered,
 -- first session of this process, ms since the process began.
 -- Returns {"FENCED"} or {"OK", now, epoch, main, state, hold, sync, uploads, run, number,
--- lost ("1": an answered heartbeat is not known any more)}; epoch "" = no route.
+-- lost ("1": an answered heartbeat, or change of a task, is not known any more)}; epoch "" = no route.
 local s = ARGV[2]
 if fenced(s) then return {'FENCED'} end
 local k = G .. 's:' .. s
@@ -22,7 +22,7 @@ redis.call('HSET', k, 'epoch', ARGV[5], 'unrecorded', ARGV[6], 'seen', NOW)
 if NOW > tonumber(redis.call('GET', G .. 'tick') or 0) then redis.call('SET', G .. 'tick', NOW) end
 local beat = redis.call('HINCRBY', k, 'beat', 1)
 -- The answer that says so may be lost too: it is said until another number comes back.
-local lost = beat <= tonumber(ARGV[8]) or redis.call('HGET', k, 'lost') == ARGV[8]
+local lost = beat <= tonumber(ARGV[8]) or tonumber(redis.call('HGET', k, 'lost') or -1) >= tonumber(ARGV[8])
 if lost then
   beat = math.max(beat, ARGV[8] + 1)
   redis.call('HSET', k, 'beat', beat, 'lost', ARGV[8])

@@ -11,7 +11,7 @@ else
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f', 'e', 'p', 'v'}
+local FIELDS = {'n', 's', 't', 'w', 'is', 'it', 'c', 'ct', 'l', 'd', 'a', 'ks', 'kt', 'bs', 'bt', 'f', 'e', 'p', 'v', 'u'}
 local OTHER = {s = 't', t = 's'}
 
 local route = redis.call('HMGET', P .. 'route', 'epoch', 'main', 'state', 'hold', 'sync', 'uploads', 'run')
@@ -43,6 +43,7 @@ local function member(bucket, key) return bucket .. '\0' .. key end
 --   v      after a loss, the largest sequence at which somebody was told what was newest, and has told it again
 --   p      during a switch, a store and the ETags that copies have put there, or may have, since a
 --          client last wrote it: what a loss must not mistake for a client's write
+--   u      store that has taken a write which began when it was not main any more: an upload ended there
 --   bs, bt sequence at which a write was ordered before what n holds, though it may have landed last
 local function load(bucket, key)
   local id = member(bucket, key)
@@ -51,7 +52,7 @@ local function load(bucket, key)
     n = v[1] or MAIN, s = tonumber(v[2] or 0), t = tonumber(v[3] or 0), w = tonumber(v[4] or 0),
     is = tonumber(v[5] or 0), it = tonumber(v[6] or 0), c = v[7] or '', ct = v[8] or '',
     l = v[9] or '', d = tonumber(v[10] or 0), a = tonumber(v[11] or 0),
-    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0), e = tonumber(v[17] or 0), p = v[18] or '', v = tonumber(v[19] or 0)}
+    ks = tonumber(v[12] or 0), kt = tonumber(v[13] or 0), bs = tonumber(v[14] or 0), bt = tonumber(v[15] or 0), f = tonumber(v[16] or 0), e = tonumber(v[17] or 0), p = v[18] or '', v = tonumber(v[19] or 0), u = v[20] or ''}
   r.was_dirty = r.s ~= r.t
   r.was_visible = r.was_dirty or r.is + r.it > 0
   r.was_n = r.n
@@ -81,8 +82,8 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     redis.call('SET', P .. 'seq', BASE)
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
     if redis.call('HSETNX', P .. 'loss', 'first', BASE) == 1 then FIRST = BASE end
-    redis.call('HDEL', P .. 'loss', 'forget')
-    redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'put')
+    redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
+    redis.call('DEL', P .. 'vouched', P .. 'replayed')
   end
   LOSS = 'replay'
 end
@@ -153,7 +154,7 @@ local function save(r)
     if r.found then redis.call('DEL', P .. 'o:' .. r.id) end
   else
     redis.call('HSET', P .. 'o:' .. r.id, 'n', r.n, 's', r.s, 't', r.t, 'w', r.w, 'is', r.is, 'it', r.it,
-      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt, 'f', r.f, 'e', r.e, 'v', r.v)
+      'c', r.c, 'ct', r.ct, 'l', r.l, 'd', r.d, 'a', r.a, 'ks', r.ks, 'kt', r.kt, 'bs', r.bs, 'bt', r.bt, 'f', r.f, 'e', r.e, 'v', r.v, 'u', r.u)
   end
   r.found, r.was_dirty, r.was_visible, r.was_n = true, dirty, visible, r.n
 end
@@ -193,7 +194,8 @@ end
 -- the newest now, unless the newest moved away from there after it began: then
 -- it overlapped the write that moved it, and is ordered before that one, or it
 -- would come back after it was overwritten. made: its store has said so.
-local function wrote(r, x, b, made)
+-- late: x was not main any more when it began.
+local function wrote(r, x, b, made, late)
   local counts = true
   if r.n ~= x and r.w <= b then
     -- A write that is ordered before n's, but was answered meanwhile, may have
@@ -209,6 +211,7 @@ local function wrote(r, x, b, made)
     if LOSS ~= '' and r.n == x then r.w, r.e = math.max(r.w, b), math.max(r.e, BASE - 1) end
   end
   if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end
+  if late and r.n == x then r.u = x end
   r.a, r.f = 0, 0
   redis.call('HDEL', P .. 'fail', r.id)
   if string.sub(r.p, 1, 1) == x then
@@ -221,25 +224,26 @@ local function wrote(r, x, b, made)
 end
 
 -- closed takes an intent out of the ledger and of its object's record, which it
--- returns with the intent's store and sequence; nil if it was settled before.
+-- returns with the intent's store and sequence, and whether that was not main any more when it began;
+-- nil if it was settled before.
 local function closed(session, id)
   local raw = redis.call('HGET', P .. 'i:' .. session, id)
   if not raw then return nil end
   redis.call('HDEL', P .. 'i:' .. session, id)
   redis.call('ZREM', P .. 'doubt', session .. '\0' .. id)
-  local x, b, exclusive, bucket, key = string.match(raw, '^(%a)|(%d+)|(%d?)|(%Z+)%z(.*)$')
+  local x, b, kind, bucket, key = string.match(raw, '^(%a)|(%d+)|(%d?)|(%Z+)%z(.*)$')
   local r = load(bucket, key)
   r['i' .. x] = math.max(0, r['i' .. x] - 1)
   redis.call('HINCRBY', P .. 'cnt', 'i' .. x, -1)
-  if exclusive == '1' then r['k' .. x] = math.max(0, r['k' .. x] - 1) end
-  return r, x, tonumber(b)
+  if kind == '1' or kind == '3' then r['k' .. x] = math.max(0, r['k' .. x] - 1) end
+  return r, x, tonumber(b), kind == '2' or kind == '3'
 end
 
 -- settle ends an intent whose outcome is unknown: it counts as done if its
 -- store held the newest version, for clients may have seen it; else nobody saw
 -- it and the newest store's content is copied over it.
 local function settle(session, id)
-  local r, x, b = closed(session, id)
+  local r, x, b, late = closed(session, id)
   if not r then return false end
   if LOSS == 'lost' and not trusted(r) then
     -- The stores tell whether it landed, but that main had the newest is known.
@@ -247,7 +251,7 @@ local function settle(session, id)
     save(r)
     enqueue(r, NOW)
   elseif r.n == x then
-    wrote(r, x, b)
+    wrote(r, x, b, false, late)
   else
     -- Whoever comes to commit it after all is told.
     redis.call('SADD', P .. 'gone:' .. session, id)

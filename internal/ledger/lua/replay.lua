@@ -1,6 +1,6 @@
 -- Replay tells again of a write that was committed before data was lost.
 -- ARGV: now, id of the loss, store that was newest then, sequence (0: in doubt), sequence at which it had become
--- that, bucket, key.
+-- that, bucket, key, late ("1": a write that began when that store was not main any more made it that).
 -- Returns 1, or 0 when it says nothing, or comes too late: there is another loss by now, or none.
 if loss[3] ~= ARGV[2] then return 0 end
 local r = load(ARGV[6], ARGV[7])
@@ -20,6 +20,7 @@ if later and v > r.e and route[3] == 'Switched' then
   r.n, r.w = ARGV[3], moved
   if v < BASE then r.v = v end
 end
+if ARGV[8] == '1' and r.n == ARGV[3] then r.u = r.n end
 touch(r)
 save(r)
 enqueue(r, NOW)

@@ -9,6 +9,11 @@ if EPOCH and tonumber(EPOCH) > tonumber(ARGV[2]) then return EPOCH end
 if EPOCH == ARGV[2] and (MAIN ~= ARGV[3] or route[3] ~= ARGV[4]) then return -1 end
 -- A switch that is turned back while a loss is not healed: main has taken writes only since now.
 if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then redis.call('HSET', P .. 'loss', 'flip', NOW) end
+-- Nobody could tell a ledger that had gone back to before the switch what the new main has taken.
+if LOSS == 'replay' and ARGV[4] == 'Switched' and route[3] ~= 'Switched' then
+  redis.call('HSET', P .. 'loss', 'id', loss[3] .. '/' .. ARGV[2])
+  redis.call('DEL', P .. 'replayed')
+end
 if ARGV[4] == 'Steady' then redis.call('DEL', P .. 'ulost') end
 redis.call('HSET', P .. 'route', 'epoch', ARGV[2], 'main', ARGV[3], 'state', ARGV[4], 'hold', ARGV[5],
   'sync', ARGV[6], 'uploads', ARGV[7], 'run', ARGV[8])

@@ -1,4 +1,4 @@
--- Split cuts (cursor, end] at mid. ARGV: now, session, range, mid. Returns 1, or 0 when the task is not ours.
+-- Split cuts (cursor, end] at mid. ARGV: now, session, range, mid. Returns a number, or 0 when the task is not ours.
 local k = G .. 'r:' .. ARGV[3]
 if redis.call('HEXISTS', G .. 'w:' .. ARGV[2], 'r:' .. ARGV[3]) == 0 then return 0 end
 local r = redis.call('HMGET', k, 'bucket', 'end')
@@ -8,4 +8,4 @@ redis.call('HSET', k, 'end', ARGV[4])
 redis.call('HINCRBY', G .. 'b:' .. r[1], 'open', 1)
 redis.call('RPUSH', G .. 'rq', id)
 redis.call('DEL', G .. 'hungry')
-return 1
+return told(ARGV[2])

@@ -14,8 +14,8 @@ local seq = math.max(tonumber(redis.call('GET', P .. 'seq') or 0) + 1, NOW * 32)
 redis.call('SET', P .. 'seq', seq)
 redis.call('HSET', P .. 'loss', 'id', ARGV[2], 'state', state, 'at', NOW, 'base', seq)
 redis.call('HSETNX', P .. 'loss', 'first', seq)
-redis.call('HDEL', P .. 'loss', 'forget')
+redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
 if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'restored', '1') end
 if ARGV[4] ~= '' then redis.call('HSET', P .. 'loss', 'flip', ARGV[4]) end
-redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'put')
+redis.call('DEL', P .. 'vouched', P .. 'replayed')
 return 1
