@@ -39,7 +39,7 @@ faults-short: ## the same: over and back, with the ledger lost in the middle of 
 	hack/faults.sh --time 40s --storm 15s --losses 1 --quick --seed $${FAULTS_SEED:-0}
 
 .PHONY: sim
-sim: ## the protocol under a simulated world, 3 minutes; SEED=N (AIM=N) replays one history
+sim: ## the protocol under a simulated world, 1000 histories; SEED=N (AIM=N) replays one
 	hack/sim.sh run
 
 .PHONY: sim-campaign

@@ -3,7 +3,8 @@
 #   SEED=N   play this history only, and print what happens in it
 #   AIM=N    what the histories aim at, see test/simulation/rough_test.go
 #   FIRST=N  the first seed (campaign: a new one each time)
-#   FOR=3m   how long; teeth: how long to look for each broken rule
+#   HISTORIES=N  how many (run)
+#   FOR=3m   how long instead; teeth: how long to look for each broken rule
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
@@ -29,7 +30,11 @@ each() { # FIRST SEED, FLAGS ...: on every core
 case ${1:-run} in
   run)
     if [ -n "${SEED:-}" ]; then exec "${histories[@]}" -seed="$SEED"; fi
-    each "${FIRST:-1}" -for="${FOR:-3m}"
+    if [ -n "${FOR:-}" ]; then
+      each "${FIRST:-1}" -for="$FOR"
+    else
+      each "${FIRST:-1}" -histories=$(((${HISTORIES:-1000} + jobs - 1) / jobs))
+    fi
     ;;
   campaign) each "${FIRST:-$(date +%s)000}" -for="${FOR:-100000h}" -go-on ;;
   teeth) exec "$BIN/simulation.test" -test.timeout=0 -test.run='^TestTeeth$' -teeth-for="${FOR:-3m}" -first="${FIRST:-1}" ;;
