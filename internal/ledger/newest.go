@@ -37,6 +37,8 @@ const (
 //
 //   - the ledger's word that main has it (Hint), unless the switch was turned back:
 //     whoever did not tell what they did wrote main as well;
+//   - what has not been touched since both stores held the same (Synced): the other store's
+//     is later;
 //   - what a copy has put on main (Copied) is not what a client wrote there; where the old
 //     main has nothing, and the ledger has kept that it is the newest, it was deleted there;
 //   - the ledger's word that the old main has it, unless main's is clearly younger: an
@@ -55,6 +57,10 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main, false
 	case l.Hint && l.Store == r.Main && (!main.Found || r.Uploads != r.Main):
 		return r.Main, true
+	case l.untouched(old) && !l.untouched(main):
+		return r.Main, true
+	case old.Found && l.untouched(main) && !l.untouched(old):
+		return r.Main.Other(), true
 	case main.Found && (old.Found || l.Kept) && slices.Contains(l.Copied, bare(main.ETag)):
 		return r.Main.Other(), true
 	case main.Found && old.Found && l.Hint && l.Store != r.Main && main.Age+ageSlack >= old.Age:
@@ -72,4 +78,9 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main, true
 	}
 	return r.Main.Other(), true
+}
+
+// untouched says that a store holds what both did when they held the same.
+func (l Location) untouched(s Seen) bool {
+	return l.Synced > 0 && s.Found && s.Age > l.Synced+ageSlack
 }

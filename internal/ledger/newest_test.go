@@ -216,3 +216,43 @@ func (f *fixture) lateByTheDead() {
 	_, err = f.Bury(f.ctx, "p3", 0)
 	f.ok(err)
 }
+
+// Where the ledger has lost only what came last, and had kept nothing of an object, both stores held
+// the same until then: the one that still does is not the newest.
+func TestWhatWasInSyncUntilALossIsOlderThanWhatChangedSince(t *testing.T) {
+	age := func(d time.Duration, etag string) Seen { return Seen{Found: true, ETag: etag, Age: d} }
+	const long, short = time.Hour, 20 * time.Second
+	for name, c := range map[string]struct {
+		main, old Seen
+		since     time.Duration // main changed
+		kept      Store
+		restored  Store
+	}{
+		"deleted on main":                          {Seen{}, age(10*time.Minute, "a"), 3 * time.Minute, Target, Source},
+		"written on main":                          {age(short, "b"), age(long, "a"), 3 * time.Minute, Target, Target},
+		"written on main, as a copy had before":    {age(short, "copied"), age(long, "a"), 3 * time.Minute, Target, Source},
+		"an upload ended on the old main":          {age(3*time.Minute, "b"), age(short, "a"), 4 * time.Minute, Source, Target},
+		"another one, long after main was written": {age(long, "b"), age(short, "a"), 2 * time.Hour, Source, Target},
+		"deleted on main, of late":                 {Seen{}, age(short, "a"), 3 * time.Minute, Source, Source},
+		"both of late":                             {age(short, "b"), age(short, "a"), 3 * time.Minute, Target, Target},
+		"deleted on the old main":                  {age(long, "a"), Seen{}, 2 * time.Hour, Target, Target},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, restored := range []bool{false, true} {
+				f := newFixture(t, 1)
+				f.route(switched)
+				want := c.kept
+				if f.restartedUnsure(); restored {
+					want = c.restored
+					f.declareLost(f.now)
+				}
+				loc, err := f.Lookup(f.ctx, object)
+				f.ok(err)
+				loc.Copied = append(loc.Copied, "copied")
+				if got, differ := loc.Newest(c.since, [2]Seen{Source: c.old, Target: c.main}); got != want || !differ || loc.Loss != Lost {
+					t.Errorf("restored %t: newest on %s, want %s: %+v", restored, got, want, loc)
+				}
+			}
+		})
+	}
+}

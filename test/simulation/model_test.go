@@ -137,7 +137,7 @@ func (w *world) check() {
 			w.history[i].Return = end
 		}
 	}
-	if w.lossy {
+	if w.lossy && !w.plan.untouched {
 		w.dropDeleted()
 		w.result.faults["lossy"]++
 	}

@@ -38,12 +38,14 @@ type plan struct {
 	lateCompletes          float64       // share of uploads whose end is answered late, or never
 	lateAnswers            float64       // share of clients' final requests whose answer takes some seconds
 	lateCopyAnswers        float64       // that of copies'
+	lostRoutes             float64       // share of the manager's calls that put a route in force and get nowhere
 	neverWrites            float64       // share of clients' final requests that never land, and nobody is told
 	slowFinals             float64       // share of copies' final requests that take some seconds to get there
 	slowWrites             float64       // share of clients' writes that take some seconds to get there
 	slowReads              float64       // share of clients' reads that take some seconds to get to the store
 	slowReadsOfCopies      time.Duration // how long those of workers may take
 	buckets                bool          // a second bucket comes and goes
+	untouched              bool          // what Redis loses is the first that was done with an object for minutes
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
 	versioned              bool          // the bucket keeps versions
 }
@@ -151,6 +153,12 @@ func drawPlan(seed uint64, at aim) *plan {
 		if c%2 == 1 && p.slowReads > 0 {
 			ops = busy(r, c, p.switches, "put")
 		}
+		if at == justAfter && len(p.switches) > 0 {
+			ops = few(r, c, p.switches[0].at)
+		}
+		if p.untouched {
+			ops = once(r, c, p.switches[0].at)
+		}
 		if at == lostBack {
 			ops = unread(r, c, p.switches)
 		}
@@ -253,6 +261,50 @@ func unread(r *rand.Rand, c int, switches []switchAt) []op {
 	}
 	for range 5 {
 		add("get", back+2*time.Second, back+20*time.Second)
+	}
+	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
+	return out
+}
+
+// few draws a client that writes once or twice while the route moves, and reads later.
+func few(r *rand.Rand, c int, at time.Duration) []op {
+	var out []op
+	add := func(kind string, from, to time.Duration) {
+		o := op{id: fmt.Sprintf("c%d.%d", c, len(out)), kind: kind, keys: keys[r.IntN(len(keys)):][:1], at: between(r, from, to), most: 1000}
+		o.value = "<" + o.id + ">"
+		out = append(out, o)
+	}
+	for range 1 + r.IntN(2) {
+		add("put", at, at+5*time.Second)
+	}
+	for range 4 {
+		add("get", at+10*time.Second, at+30*time.Second)
+	}
+	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
+	return out
+}
+
+// once draws a client that writes an object at once, and changes it once after a switch; others read it.
+func once(r *rand.Rand, c int, at time.Duration) []op {
+	var out []op
+	add := func(kind string, from, to time.Duration) {
+		o := op{id: fmt.Sprintf("c%d.%d", c, len(out)), kind: kind, keys: keys[c%len(keys):][:1], at: between(r, from, to), most: 1000, parts: 1, finish: true}
+		o.value, o.pause = "<"+o.id+">", between(r, time.Second, 2*time.Second)
+		out = append(out, o)
+	}
+	if c < len(keys) {
+		add("put", 0, 8*time.Second)
+		switch r.IntN(4) {
+		case 0:
+			add("multipart", at-3*time.Second, at+time.Second)
+		case 1:
+			add("put", at, at+8*time.Second)
+		default:
+			add("delete", at, at+8*time.Second)
+		}
+	}
+	for range 8 {
+		add("get", at+2*time.Second, at+30*time.Second)
 	}
 	slices.SortFunc(out, func(a, b op) int { return int(a.at - b.at) })
 	return out

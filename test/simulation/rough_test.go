@@ -36,18 +36,21 @@ const (
 	missed                   // it does, or is restarted, and a proxy dies with it: the others tell of older writes
 	anything                 // whatever the seed says
 	// Only where they are named: what other seeds stand for stays as it is.
-	toldLate // Redis loses what was begun of late, and one proxy tells last of what it did before
-	lostBack // it loses everything with every proxy, and then the switch is turned back
+	toldLate  // Redis loses what was begun of late, and one proxy tells last of what it did before
+	lostBack  // it loses everything with every proxy, and then the switch is turned back
+	longAgo   // it loses what came last with every proxy, and what that was about was written long before
+	undone    // it loses a switch that was just made, and the manager brings it back in pieces
+	justAfter // it loses what was overwritten just after the switch, with who wrote it
 )
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, longAgo, undone, justAfter}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack"}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack", "longAgo", "undone", "justAfter"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -183,6 +186,27 @@ func (p *plan) rough(r *rand.Rand, at aim) {
 		for who := range p.proxies {
 			p.faults = append(p.faults, fault{id: fmt.Sprint("dies", who), on: "Switched#1", at: at, span: time.Second, kind: "crashProxy", who: who})
 		}
+	case longAgo:
+		p.audit, p.untouched, p.switches = true, true, []switchAt{{at: between(r, 150*time.Second, 170*time.Second), flip: true}}
+		p.drawLoss(r, "Switched#1", between(r, 500*time.Millisecond, 4*time.Second))
+		f := &p.faults[len(p.faults)-1]
+		f.kind, f.span, f.forget = "lose", between(r, 0, 3*time.Second), true
+		for who := range p.proxies {
+			p.faults = append(p.faults, fault{id: fmt.Sprint("dies", who), on: f.on, at: f.at + f.span, span: time.Second, kind: "crashProxy", who: who})
+		}
+	case justAfter:
+		p.audit, p.noDeletes, p.slowReadsOfCopies, p.switches = true, true, 8*time.Second, p.switches[:min(1, len(p.switches))]
+		p.drawLoss(r, "Switched#1", between(r, 500*time.Millisecond, 1500*time.Millisecond))
+		f := &p.faults[len(p.faults)-1]
+		if f.forget, f.gap = true, 0; f.kind == "lose" {
+			f.at, f.span = f.at-500*time.Millisecond, 500*time.Millisecond
+		}
+		p.faults = append(p.faults, fault{id: "dies", on: f.on, at: f.at + f.span, span: time.Second, kind: "crashProxy", who: r.IntN(3)})
+	case undone:
+		p.audit, p.brief, p.lostRoutes, p.switches = true, true, .5, p.switches[:min(1, len(p.switches))]
+		p.drawLoss(r, "Preparing#1", between(r, 0, 1200*time.Millisecond))
+		f := &p.faults[len(p.faults)-1]
+		f.kind, f.span, f.forget, f.gap = "lose", between(r, 500*time.Millisecond, 3*time.Second), true, 0
 	case briefLosses:
 		p.audit = true
 		for range 2 + r.IntN(4) {
@@ -218,6 +242,10 @@ func (f *fate) late(r *rand.Rand, least, most time.Duration) {
 // aimed has a call go as the history wants it to; it returns a word for what goes wrong.
 func (p *plan) aimed(by *process, to peer, label string, final bool, f *fate, r *rand.Rand) string {
 	if to == redisPeer {
+		if by.is("manager") && strings.HasPrefix(label, "setroute") && chance(r, p.lostRoutes) {
+			f.never, f.lost, f.refused = true, f.before+f.after, "unsent"
+			return "late"
+		}
 		return ""
 	}
 	get := strings.Contains(label, " GET ")

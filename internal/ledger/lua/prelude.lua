@@ -82,6 +82,7 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     redis.call('SET', P .. 'seq', BASE)
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
     if redis.call('HSETNX', P .. 'loss', 'first', BASE) == 1 then FIRST = BASE end
+    redis.call('HSETNX', P .. 'loss', 'began', NOW)
     redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
     redis.call('DEL', P .. 'vouched', P .. 'replayed')
   end

@@ -14,6 +14,7 @@ local seq = math.max(tonumber(redis.call('GET', P .. 'seq') or 0) + 1, NOW * 32)
 redis.call('SET', P .. 'seq', seq)
 redis.call('HSET', P .. 'loss', 'id', ARGV[2], 'state', state, 'at', NOW, 'base', seq)
 redis.call('HSETNX', P .. 'loss', 'first', seq)
+redis.call('HSETNX', P .. 'loss', 'began', NOW)
 redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
 if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'restored', '1') end
 if ARGV[4] ~= '' then redis.call('HSET', P .. 'loss', 'flip', ARGV[4]) end
