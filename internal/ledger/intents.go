@@ -42,7 +42,17 @@ type Intent struct {
 	// Began is the local time of Begin.
 	Began time.Time
 
-	seq string
+	seq   string
+	moved string // sequence at which the newest version had moved last
+}
+
+// seen is what Begin was told of which store was the newest: what the write does may be
+// seen there before anybody has committed it.
+func (in Intent) seen() told {
+	if !in.Newest {
+		return told{store: in.Store}
+	}
+	return told{in.Store, number(in.seq), number(in.moved)}
 }
 
 // Change is a write that was forwarded without an intent.
@@ -156,9 +166,10 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	route := parseRoute(a[1:8])
 	out := make([]Intent, len(keys))
 	for i, k := range keys {
-		f := a[8+3*i:]
+		f := a[8+4*i:]
 		out[i] = Intent{ID: ids[i], Session: session, Object: Object{bucket, k}, Store: storeOf(f[0]),
-			Newest: f[1] == "1", Route: route, Began: began, seq: f[2]}
+			Newest: f[1] == "1", Route: route, Began: began, seq: f[2], moved: f[3]}
+		l.told.began(shard, out[i])
 	}
 	l.told.note(l.shardOf(out[0].Object), session, number(out[0].seq))
 	if route.Epoch < l.seen.Load() {
@@ -239,7 +250,7 @@ func (l *Ledger) settled(in Intent, seq int64) {
 // that such a request can still reach its store, a worker settles them. One pipeline.
 func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
 	for _, in := range intents {
-		l.told.wrote(in.Object, in.Store, 0, 0)
+		l.told.wrote(in.Object, in.Store, in.seen().seq, in.seen().moved)
 	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {

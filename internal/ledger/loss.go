@@ -171,6 +171,12 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 			return n, err
 		}
 	}
+	for _, in := range l.told.visible() {
+		t := in.seen()
+		if err := tell(replayScript, in.Object, t.store.code(), t.seq, t.moved, in.Object.Bucket, in.Object.Key); err != nil {
+			return n, err
+		}
+	}
 	for _, o := range inOrder(copied) {
 		c := copied[o]
 		if err := tell(replayCopyScript, o, c.store.code(), o.Bucket, o.Key, strings.Join(c.etags, " ")); err != nil {

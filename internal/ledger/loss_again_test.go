@@ -102,9 +102,18 @@ func TestWhatIsToldOnceMoreUndoesNothing(t *testing.T) {
 	}
 }
 
-// A client is answered before its write is committed, and Redis loses the intent, and that main has the newest.
-func TestAnsweredWriteIsToldAgainThoughItIsNotCommitted(t *testing.T) {
-	for name, answered := range map[string]bool{"answered before all is told again": true, "not yet": false} {
+// Redis loses a write's intent, and that main has the newest. Clients may have seen what it wrote, though it is not
+// committed yet, or its client not even answered.
+func TestWriteOnTheNewestStoreIsToldAgainThoughItIsNotCommitted(t *testing.T) {
+	for name, then := range map[string]func(*fixture, Intent){
+		"answered before all is told again": func(f *fixture, in Intent) {
+			if !f.MayAnswer(in) {
+				f.t.Fatal("no write is answered before its commit")
+			}
+		},
+		"under way": func(*fixture, Intent) {},
+		"in doubt":  func(f *fixture, in Intent) { f.ok(f.Doubt(f.ctx, time.Minute, in)) },
+	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 1)
 			f.route(steady)
@@ -121,21 +130,49 @@ func TestAnsweredWriteIsToldAgainThoughItIsNotCommitted(t *testing.T) {
 				in, err = f.Begin(f.ctx, a.ID(), object, BeginOptions{})
 				f.ok(err)
 			})
-			if answered && !f.MayAnswer(in) {
-				t.Fatal("no write is answered before its commit")
-			}
+			f.now = f.now.Add(time.Second) // sequences since are larger than all before
+			then(f, in)
 			f.beat(a)
 			f.beat(b)
-			if !answered && f.MayAnswer(in) {
-				t.Error("nobody will tell of it before its commit")
+			if name == "under way" && f.MayAnswer(in) {
+				t.Error("its client is answered before its commit, which would be told as later than it is")
 			}
 			all, err := f.Losses(f.ctx)
 			f.ok(err)
 			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
-			if loc, err := f.Lookup(f.ctx, object); answered && (err != nil || loc.Loss != Healthy || loc.Store != Target) {
-				t.Errorf("its client has been answered: %+v, %v", loc, err)
+			if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Healthy || loc.Store != Target {
+				t.Errorf("clients may have read it: %+v, %v", loc, err)
 			}
 		})
+	}
+}
+
+// A write that never was hides none that had begun on the other store before it, and is committed after the loss.
+func TestWriteThatIsToldAgainAndNeverMadeHidesNothing(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	other := f.another()
+	source := Source
+	a, b := f.join(RoleProxy), other.Join(MemberOptions{Role: RoleProxy, Instance: "other"})
+	f.beat(b)
+	var upload, refused Intent
+	f.lost(func() {
+		var err error
+		upload, err = other.Begin(f.ctx, b.ID(), object, BeginOptions{Store: &source})
+		f.ok(err)
+		refused, err = f.Begin(f.ctx, a.ID(), object, BeginOptions{})
+		f.ok(err)
+	})
+	f.now = f.now.Add(time.Second)
+	f.beat(a)
+	f.beat(b)
+	f.ok(f.Abort(f.ctx, refused))
+	f.ok(other.Commit(f.ctx, upload))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, false))
+	if got := f.newest(object); got != Source {
+		t.Errorf("newest on the %s", got)
 	}
 }
 
