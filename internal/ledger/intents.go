@@ -43,7 +43,9 @@ type Intent struct {
 	Began time.Time
 
 	seq   string
-	moved string // sequence at which the newest version had moved last
+	moved string    // sequence at which the newest version had moved last
+	sync  bool      // InSync was asked for
+	again time.Time // when the ledger was told last that it is open
 }
 
 // seen is what Begin was told of which store was the newest: what the write does may be
@@ -168,7 +170,7 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	for i, k := range keys {
 		f := a[8+4*i:]
 		out[i] = Intent{ID: ids[i], Session: session, Object: Object{bucket, k}, Store: storeOf(f[0]),
-			Newest: f[1] == "1", Route: route, Began: began, seq: f[2], moved: f[3]}
+			Newest: f[1] == "1", Route: route, Began: began, seq: f[2], moved: f[3], sync: opt.InSync}
 		l.told.began(shard, out[i])
 	}
 	l.told.note(l.shardOf(out[0].Object), session, number(out[0].seq))
@@ -205,7 +207,7 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 	for i, in := range intents {
 		calls[i] = l.callAs(commitScript, l.shardOf(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest))
 	}
-	vs, errs := l.runAll(ctx, calls)
+	vs, errs := l.end(ctx, calls, intents)
 	for i, v := range vs {
 		if errs[i] != nil {
 			continue
@@ -230,8 +232,21 @@ func (l *Ledger) Abort(ctx context.Context, intents ...Intent) error {
 	return l.settle(ctx, calls, intents)
 }
 
-func (l *Ledger) settle(ctx context.Context, calls []call, intents []Intent) error {
+// end ends intents. The answer may come from before a loss, after which the ledger was told
+// that they are open: then they are ended once more.
+func (l *Ledger) end(ctx context.Context, calls []call, intents []Intent) ([]any, []error) {
+	began := time.Now()
 	vs, errs := l.runAll(ctx, calls)
+	for i, in := range intents {
+		if errs[i] == nil && l.told.reopened(l.shardOf(in.Object), in, began) {
+			vs[i], errs[i] = l.run(ctx, calls[i])
+		}
+	}
+	return vs, errs
+}
+
+func (l *Ledger) settle(ctx context.Context, calls []call, intents []Intent) error {
+	vs, errs := l.end(ctx, calls, intents)
 	for i, v := range vs {
 		if errs[i] == nil {
 			l.settled(intents[i], integer(v))

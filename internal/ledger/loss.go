@@ -202,8 +202,12 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 	}
 	for _, x := range losses {
 		args := []any{session, x.ID, lands.Milliseconds()}
-		for _, id := range l.told.stillOpen(x.Shard, session) {
-			args = append(args, id)
+		for _, in := range l.told.stillOpen(x.Shard, session) {
+			store := ""
+			if in.seq != "" {
+				store = in.Store.code()
+			}
+			args = append(args, in.ID, store, in.seq, flag(in.sync), flag(in.Newest), in.Object.Bucket, in.Object.Key)
 		}
 		calls = append(calls, l.call(replayedScript, l.shard(x.Shard), args...))
 	}

@@ -14,6 +14,14 @@ import (
 // replica that lags, and knows our scripts.
 func (f *fixture) lost(do func()) {
 	f.t.Helper()
+	restore := f.keep()
+	do()
+	restore()
+}
+
+// keep keeps what Redis holds, and returns what brings it back.
+func (f *fixture) keep() (restore func()) {
+	f.t.Helper()
 	keys, err := f.rdb.Keys(f.ctx, "*").Result()
 	f.ok(err)
 	dump := map[string]string{}
@@ -22,14 +30,15 @@ func (f *fixture) lost(do func()) {
 			f.t.Fatal(err)
 		}
 	}
-	do()
-	pipe := f.rdb.TxPipeline()
-	pipe.FlushAll(f.ctx)
-	for k, v := range dump {
-		pipe.Restore(f.ctx, k, 0, v)
+	return func() {
+		pipe := f.rdb.TxPipeline()
+		pipe.FlushAll(f.ctx)
+		for k, v := range dump {
+			pipe.Restore(f.ctx, k, 0, v)
+		}
+		_, err = pipe.Exec(f.ctx)
+		f.ok(err)
 	}
-	_, err = pipe.Exec(f.ctx)
-	f.ok(err)
 }
 
 func (f *fixture) join(role Role) *Member {

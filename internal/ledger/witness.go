@@ -65,7 +65,7 @@ func (w *witness) opened(shard int, session string, ids []string) {
 		w.open[shard][session] = map[string]Intent{}
 	}
 	for _, id := range ids {
-		w.open[shard][session][id] = Intent{}
+		w.open[shard][session][id] = Intent{ID: id}
 	}
 }
 
@@ -76,6 +76,13 @@ func (w *witness) began(shard int, in Intent) {
 	if all := w.open[shard][in.Session]; all != nil {
 		all[in.ID] = in
 	}
+}
+
+// reopened says that the ledger was told that an intent is open while it was being ended, since began.
+func (w *witness) reopened(shard int, in Intent, began time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.open[shard][in.Session][in.ID].again.Before(began)
 }
 
 // visible returns the open intents whose writes clients may see before they are committed.
@@ -91,8 +98,13 @@ func (w *witness) visible() (out []Intent) {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b Intent) int { return strings.Compare(a.ID, b.ID) }) // so that it is told alike each time
-	return out
+	return byID(out)
+}
+
+// byID sorts intents, so that they are told alike each time.
+func byID(all []Intent) []Intent {
+	slices.SortFunc(all, func(a, b Intent) int { return strings.Compare(a.ID, b.ID) })
+	return all
 }
 
 func (w *witness) creating(u CopyUpload) {
@@ -129,11 +141,15 @@ func (w *witness) closed(shard int, session string, ids ...string) {
 	}
 }
 
-// stillOpen returns the intents of a session that have not ended.
-func (w *witness) stillOpen(shard int, session string) []string {
+// stillOpen returns the intents of a session that have not ended, which are to be told.
+func (w *witness) stillOpen(shard int, session string) []Intent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Collect(maps.Keys(w.open[shard][session]))
+	for id, in := range w.open[shard][session] {
+		in.again = time.Now()
+		w.open[shard][session][id] = in
+	}
+	return byID(slices.Collect(maps.Values(w.open[shard][session])))
 }
 
 // highest returns the largest sequence that a session was answered by a shard.
