@@ -26,7 +26,7 @@ func (q *request) deleteBucket() error {
 		if err != nil {
 			return err
 		}
-		if time.Since(began) > q.p.cfg.MaxInFlight {
+		if time.Since(began) > q.p.cfg.MaxInFlight+burial {
 			return s3.ErrSlowDown
 		}
 		// Begin puts objects that are not in sync at the head of the queue.

@@ -34,7 +34,7 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error
 		return err
 	})
 	switch {
-	case err != nil || st.Route.Epoch != r.Epoch || st.Open:
+	case err != nil || st.Route.Epoch != r.Epoch || st.Moving:
 		return false, err
 	case st.Loss != ledger.Healthy:
 		return true, nil
@@ -42,14 +42,15 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error
 		q.p.standing.Store(q.in.Bucket, r.Epoch)
 		return true, nil
 	}
-	// It may be no more than a setting that differs.
+	// It may be no more than a setting that differs. A copy of what was before that could
+	// make both differ once they have been asked, but nothing of the kind is on its way.
 	return q.bothHaveBucket(ctx)
 }
 
 // awaitBucket waits a moment for what bucketStands asks for, which began to be
 // waited for then.
 func (q *request) awaitBucket(ctx context.Context, began time.Time) error {
-	if time.Since(began) > q.p.cfg.MaxInFlight {
+	if time.Since(began) > q.p.cfg.MaxInFlight+burial {
 		return s3.ErrSlowDown.With("The bucket was created or deleted just before the switch, and is not yet so on both stores. Please try again.")
 	}
 	q.p.metrics.wait("bucket")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -78,6 +79,37 @@ func TestBucketDeletedJustBeforeTheSwitchTakesNoWrite(t *testing.T) {
 	r.sync()
 	if s := <-done; s != http.StatusNotFound {
 		t.Errorf("status %d", s)
+	}
+}
+
+// A copy of a bucket that was deleted since may still bring it to the store which is main
+// again, for a moment. That neither store has it then, says nothing about the next moment.
+func TestObjectsOfABucketWaitForACopyOfWhatItWas(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	bucket := r.bucket + "-gone"
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	_, err := r.client.S3.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &bucket})
+	r.must(err)
+	r.settled()
+	claims, err := r.ledger.ClaimEvents(t.Context(), "worker", 100)
+	r.must(err)
+	r.must(r.ledger.Lock(t.Context(), claims[0], 15*time.Second)) // and sends CreateBucket
+	_, err = r.client.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &bucket})
+	r.must(err)
+	r.settled()
+	r.route(ledger.Source, ledger.Switched)
+	done := make(chan int, 1)
+	go func() { done <- r.raw(http.MethodDelete, "/"+bucket+"/k", "", nil).StatusCode }()
+	r.eventually("it waits", func() bool { return r.waited() || len(done) > 0 })
+	_, err = r.direct[ledger.Source].S3.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &bucket})
+	r.must(err)
+	r.must(errors.Join(r.ledger.Settle(t.Context(), claims...)...))
+	_, err = r.direct[ledger.Source].S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &bucket})
+	r.must(err)
+	r.sync()
+	if s := <-done; s != http.StatusNotFound || !r.waited() {
+		t.Errorf("status %d, waited %t", s, r.waited())
 	}
 }
 

@@ -110,9 +110,11 @@ func (q *request) sourceReady(ctx context.Context, store ledger.Store, r ledger.
 	return newest == store || !known, err
 }
 
-// awaitSource has the copy source synced to a store before others, and waits a moment.
+// awaitSource has the copy source synced to a store before others, and waits a moment,
+// for as long in all as Begin would for an object that is not in sync: a copy of what
+// was there before may have to end first, or the burial of a worker that died with it.
 func (q *request) awaitSource(ctx context.Context, store ledger.Store, began time.Time) error {
-	if time.Since(began) > q.p.cfg.MaxInFlight {
+	if time.Since(began) > q.p.cfg.MaxInFlight+burial {
 		return s3.ErrSlowDown
 	}
 	src := q.in.CopySource

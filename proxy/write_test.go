@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,45 @@ func TestCopyWaitsForItsSource(t *testing.T) {
 	}
 	if got := r.get(r.direct[ledger.Target], "to"); got != "newest" {
 		t.Errorf("copied %q", got)
+	}
+}
+
+// Whoever depends on an object that is newer on the other store waits for it as long as
+// a conditional write would: a dead worker's claim of it may have to be buried first,
+// which takes longer than a request can live.
+func TestWhatWaitsForAnotherObjectOutlivesARequest(t *testing.T) {
+	const maxInFlight = time.Second
+	r := newRig(t, rigOptions{config: func(c *Config) { c.MaxInFlight = maxInFlight }})
+	dirtyOn(r, "from")
+	upload := r.createUpload("big")
+	source := http.Header{"X-Amz-Copy-Source": {r.bucket + "/from"}}
+	answers := make(chan string, 3)
+	for name, send := range map[string]func() *rawResponse{
+		"CopyObject": func() *rawResponse { return r.raw(http.MethodPut, "/"+r.bucket+"/to", "", source) },
+		"UploadPartCopy": func() *rawResponse {
+			return r.raw(http.MethodPut, "/"+r.bucket+"/big?partNumber=1&uploadId="+upload, "", source)
+		},
+		"DeleteBucket": func() *rawResponse { return r.raw(http.MethodDelete, "/"+r.bucket, "", nil) },
+	} {
+		go func() { answers <- fmt.Sprint(name, " ", send().StatusCode) }()
+	}
+	select {
+	case a := <-answers:
+		t.Fatalf("did not wait: %s", a)
+	case <-time.After(maxInFlight * 3 / 2):
+	}
+	var got []string
+	for len(got) < 3 {
+		select {
+		case a := <-answers:
+			got = append(got, a)
+		default:
+			r.sync()
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"CopyObject 200", "DeleteBucket 409", "UploadPartCopy 200"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

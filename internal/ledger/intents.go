@@ -42,11 +42,34 @@ type Intent struct {
 	// Began is the local time of Begin.
 	Began time.Time
 
-	seq string
+	seq   string
+	moved string    // sequence at which the newest version had moved last
+	sync  bool      // InSync was asked for
+	again time.Time // when the ledger was told last that it is open
+}
+
+// seen is what Begin was told of which store was the newest: what the write does may be
+// seen there before anybody has committed it.
+func (in Intent) seen() told {
+	if !in.Newest {
+		return told{store: in.Store, late: in.late()}
+	}
+	return told{in.Store, number(in.seq), number(in.moved), in.late()}
 }
 
 // late says that its store was not main any more when it began: an upload ends there.
 func (in Intent) late() bool { return in.Store != in.Route.Main }
+
+// kind is what the ledger notes of it, see begin.lua.
+func (in Intent) kind() string {
+	switch {
+	case in.sync && in.late():
+		return "3"
+	case in.late():
+		return "2"
+	}
+	return flag(in.sync)
+}
 
 // Change is a write that was forwarded without an intent.
 type Change struct {
@@ -159,9 +182,10 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	route := parseRoute(a[1:8])
 	out := make([]Intent, len(keys))
 	for i, k := range keys {
-		f := a[8+3*i:]
+		f := a[8+4*i:]
 		out[i] = Intent{ID: ids[i], Session: session, Object: Object{bucket, k}, Store: storeOf(f[0]),
-			Newest: f[1] == "1", Route: route, Began: began, seq: f[2]}
+			Newest: f[1] == "1", Route: route, Began: began, seq: f[2], moved: f[3], sync: opt.InSync}
+		l.told.began(shard, out[i])
 	}
 	l.told.note(l.shardOf(out[0].Object), session, number(out[0].seq))
 	if route.Epoch < l.seen.Load() {
@@ -197,7 +221,7 @@ func (l *Ledger) CommitEach(ctx context.Context, intents ...Intent) []error {
 	for i, in := range intents {
 		calls[i] = l.callAs(commitScript, l.shardOf(in.Object), in.Session, in.ID, in.Store.code(), in.seq, in.Object.Bucket, in.Object.Key, flag(in.Newest), flag(in.late()))
 	}
-	vs, errs := l.runAll(ctx, calls)
+	vs, errs := l.end(ctx, calls, intents)
 	for i, v := range vs {
 		if errs[i] != nil {
 			continue
@@ -222,8 +246,21 @@ func (l *Ledger) Abort(ctx context.Context, intents ...Intent) error {
 	return l.settle(ctx, calls, intents)
 }
 
-func (l *Ledger) settle(ctx context.Context, calls []call, intents []Intent) error {
+// end ends intents. The answer may come from before a loss, after which the ledger was told
+// that they are open: then they are ended once more.
+func (l *Ledger) end(ctx context.Context, calls []call, intents []Intent) ([]any, []error) {
+	began := time.Now()
 	vs, errs := l.runAll(ctx, calls)
+	for i, in := range intents {
+		if errs[i] == nil && l.told.reopened(l.shardOf(in.Object), in, began) {
+			vs[i], errs[i] = l.run(ctx, calls[i])
+		}
+	}
+	return vs, errs
+}
+
+func (l *Ledger) settle(ctx context.Context, calls []call, intents []Intent) error {
+	vs, errs := l.end(ctx, calls, intents)
 	for i, v := range vs {
 		if errs[i] == nil {
 			l.settled(intents[i], integer(v))
@@ -242,7 +279,7 @@ func (l *Ledger) settled(in Intent, seq int64) {
 // that such a request can still reach its store, a worker settles them. One pipeline.
 func (l *Ledger) Doubt(ctx context.Context, after time.Duration, intents ...Intent) error {
 	for _, in := range intents {
-		l.told.wrote(in.Object, told{store: in.Store, late: in.late()})
+		l.told.wrote(in.Object, in.seen())
 	}
 	calls := make([]call, len(intents))
 	for i, in := range intents {

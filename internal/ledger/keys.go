@@ -18,6 +18,7 @@ import "strconv"
 //	doubt        zset    in-doubt intents by ms when to settle          until settled
 //	cl:SESSION   set     objects a session has claimed                  until settled
 //	gone:SESSION set     intents settled as never made, or aborted first  a day
+//	ended:SESSION set    intents that ended while a loss was dealt with  a day
 //	dead:SESSION string  fence                                          30 days
 //	once:SESSION:CALL string  a claim's call, should it come again          60 s
 //	fail         hash    objects given up: cause                        until copied or retried
@@ -28,6 +29,7 @@ import "strconv"
 //	loss         hash    a loss of data: state, id, at, base, first, flip  until healed
 //	put          hash    ETags that copies have put on main, as told    until healed
 //	vouched      hash    sessions that miss nothing; replayed: that told as loss
+//	had          hash    what was left of what each session was told    until it has told
 //	ulost        string  the ledger lost which uploads it remembered    until Steady
 //	cnt          hash    records by newest store, intents by store      for ever
 //

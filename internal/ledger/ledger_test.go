@@ -16,10 +16,10 @@ import (
 // fixture is a ledger on a real Redis with a clock of its own.
 type fixture struct {
 	*Ledger
-	t    *testing.T
-	ctx  context.Context
-	now  time.Time
-	dump map[string]string // see kept
+	t       *testing.T
+	ctx     context.Context
+	now     time.Time
+	restore func() // see keep
 }
 
 func newFixture(t *testing.T, shards int) *fixture {

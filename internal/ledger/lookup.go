@@ -61,8 +61,9 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 type Standing struct {
 	// Newest is the store with the newest version.
 	Newest Store
-	// Open: a write is under way on the store that is not main.
-	Open bool
+	// Moving: a write is under way on the store that is not main, or a copy of what was
+	// there before the newest version.
+	Moving bool
 	// Route is in force on the object's shard.
 	Route Route
 	// Loss: the ledger lost data and can't know. Healthy means that it does.
@@ -77,7 +78,7 @@ func (l *Ledger) Standing(ctx context.Context, o Object) (Standing, error) {
 		return Standing{}, err
 	}
 	a := strs(v)
-	s := Standing{Newest: storeOf(a[0]), Open: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9])}
+	s := Standing{Newest: storeOf(a[0]), Moving: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9])}
 	if s.Route.Epoch < l.seen.Load() {
 		return Standing{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}

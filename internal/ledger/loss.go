@@ -178,6 +178,12 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 			return n, err
 		}
 	}
+	for _, in := range l.told.visible() {
+		t := in.seen()
+		if err := tell(replayScript, in.Object, t.store.code(), t.seq, t.moved, in.Object.Bucket, in.Object.Key, flag(t.late)); err != nil {
+			return n, err
+		}
+	}
 	for _, o := range inOrder(copied) {
 		c := copied[o]
 		if err := tell(replayCopyScript, o, c.store.code(), o.Bucket, o.Key, strings.Join(c.etags, " ")); err != nil {
@@ -203,8 +209,12 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 	}
 	for _, x := range losses {
 		args := []any{session, x.ID, lands.Milliseconds()}
-		for _, id := range l.told.stillOpen(x.Shard, session) {
-			args = append(args, id)
+		for _, in := range l.told.stillOpen(x.Shard, session) {
+			store := ""
+			if in.seq != "" {
+				store = in.Store.code()
+			}
+			args = append(args, in.ID, store, in.seq, in.kind(), flag(in.Newest), in.Object.Bucket, in.Object.Key)
 		}
 		calls = append(calls, l.call(replayedScript, l.shard(x.Shard), args...))
 	}

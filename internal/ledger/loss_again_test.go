@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // The first answer to a commit was lost; by the time it is repeated, what it wrote has
@@ -102,9 +105,18 @@ func TestWhatIsToldOnceMoreUndoesNothing(t *testing.T) {
 	}
 }
 
-// A client is answered before its write is committed, and Redis loses the intent, and that main has the newest.
-func TestAnsweredWriteIsToldAgainThoughItIsNotCommitted(t *testing.T) {
-	for name, answered := range map[string]bool{"answered before all is told again": true, "not yet": false} {
+// Redis loses a write's intent, and that main has the newest. Clients may have seen what it wrote, though it is not
+// committed yet, or its client not even answered.
+func TestWriteOnTheNewestStoreIsToldAgainThoughItIsNotCommitted(t *testing.T) {
+	for name, then := range map[string]func(*fixture, Intent){
+		"answered before all is told again": func(f *fixture, in Intent) {
+			if !f.MayAnswer(in) {
+				f.t.Fatal("no write is answered before its commit")
+			}
+		},
+		"under way": func(*fixture, Intent) {},
+		"in doubt":  func(f *fixture, in Intent) { f.ok(f.Doubt(f.ctx, time.Minute, in)) },
+	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 1)
 			f.route(steady)
@@ -121,21 +133,189 @@ func TestAnsweredWriteIsToldAgainThoughItIsNotCommitted(t *testing.T) {
 				in, err = f.Begin(f.ctx, a.ID(), object, BeginOptions{})
 				f.ok(err)
 			})
-			if answered && !f.MayAnswer(in) {
-				t.Fatal("no write is answered before its commit")
-			}
+			f.now = f.now.Add(time.Second) // sequences since are larger than all before
+			then(f, in)
 			f.beat(a)
 			f.beat(b)
-			if !answered && f.MayAnswer(in) {
-				t.Error("nobody will tell of it before its commit")
+			if name == "under way" && f.MayAnswer(in) {
+				t.Error("its client is answered before its commit, which would be told as later than it is")
 			}
 			all, err := f.Losses(f.ctx)
 			f.ok(err)
 			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
-			if loc, err := f.Lookup(f.ctx, object); answered && (err != nil || loc.Loss != Healthy || loc.Store != Target) {
-				t.Errorf("its client has been answered: %+v, %v", loc, err)
+			if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Healthy || loc.Store != Target {
+				t.Errorf("clients may have read it: %+v, %v", loc, err)
 			}
 		})
+	}
+}
+
+// A write that never was hides none that had begun on the other store before it, and is committed after the loss.
+func TestWriteThatIsToldAgainAndNeverMadeHidesNothing(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	other := f.another()
+	source := Source
+	a, b := f.join(RoleProxy), other.Join(MemberOptions{Role: RoleProxy, Instance: "other"})
+	f.beat(b)
+	var upload, refused Intent
+	f.lost(func() {
+		var err error
+		upload, err = other.Begin(f.ctx, b.ID(), object, BeginOptions{Store: &source})
+		f.ok(err)
+		refused, err = f.Begin(f.ctx, a.ID(), object, BeginOptions{})
+		f.ok(err)
+	})
+	f.now = f.now.Add(time.Second)
+	f.beat(a)
+	f.beat(b)
+	f.ok(f.Abort(f.ctx, refused))
+	f.ok(other.Commit(f.ctx, upload))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
+	if got := f.newest(object); got != Source {
+		t.Errorf("newest on the %s", got)
+	}
+}
+
+// An object that is newest on the old main is being copied, and Redis loses that a client has begun to write it on
+// the new one: the copy would find there what the client wrote, and overwrite it.
+func TestIntentThatWasLostIsOpenAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	w, p := f.join(RoleWorker), f.join(RoleProxy)
+	other := f.another()
+	o := other.Join(MemberOptions{Role: RoleProxy, Instance: "other"})
+	f.beat(o)
+	f.write(other, o.ID())
+	f.route(switched)
+	f.beat(o)
+	claims, err := f.ClaimEvents(f.ctx, w.ID(), 1)
+	f.ok(err)
+	var in Intent
+	f.lost(func() {
+		var err error
+		in, err = f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+		f.ok(err)
+	})
+	f.now = f.now.Add(time.Second)
+	f.beat(p)
+	f.beat(o)
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
+	if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Loss != Healthy || loc.Store != Source {
+		t.Errorf("what has not been committed is not visible: %+v, %v", loc, err)
+	}
+	if err := f.Lock(f.ctx, claims[0], time.Second); !errors.Is(err, ErrClaimLost) {
+		t.Errorf("the copy has its lock: %v", err)
+	}
+	f.ok(f.Commit(f.ctx, in))
+	if got := f.newest(object); got != Target {
+		t.Errorf("newest on the %s", got)
+	}
+	if s := f.stats(); s.Intents != [2]int64{} {
+		t.Errorf("open: %v", s.Intents)
+	}
+}
+
+// An intent that was lost ends before a call comes that says it is open.
+func TestIntentThatHasEndedSinceALossIsNotOpenedAgain(t *testing.T) {
+	for name, end := range map[string]func(*fixture, Intent) error{
+		"commit": func(f *fixture, in Intent) error { return f.Commit(f.ctx, in) },
+		"abort":  func(f *fixture, in Intent) error { return f.Abort(f.ctx, in) },
+		"doubt":  func(f *fixture, in Intent) error { return f.Doubt(f.ctx, time.Minute, in) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(switched)
+			p := f.join(RoleProxy)
+			var in Intent
+			f.lost(func() {
+				var err error
+				in, err = f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+				f.ok(err)
+			})
+			f.now = f.now.Add(time.Second)
+			f.ok(end(f, in))
+			f.told.opened(0, p.ID(), []string{in.ID})
+			f.told.began(0, in)
+			f.beat(p)
+			if s := f.stats(); s.Intents != [2]int64{} {
+				t.Errorf("open: %v", s.Intents)
+			}
+		})
+	}
+}
+
+// A process tells that an intent is open whose end is on its way to it: only one that was lost is open again.
+func TestIntentThatWasNotLostIsNotOpenedAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	p := f.join(RoleProxy)
+	begin := func() Intent {
+		in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+		f.ok(err)
+		return in
+	}
+	first := begin()
+	f.ok(f.Commit(f.ctx, first))
+	f.lost(func() { begin() })
+	f.now = f.now.Add(time.Second)
+	f.told.opened(0, p.ID(), []string{first.ID})
+	f.told.began(0, first)
+	f.beat(p)
+	if s := f.stats(); s.Intents != [2]int64{0, 1} {
+		t.Errorf("open: %v", s.Intents)
+	}
+}
+
+// afterCall runs something once a call has been applied, before it is answered.
+type afterCall struct {
+	redis.Hook
+	do func()
+}
+
+func (h *afterCall) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *afterCall) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *afterCall) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if do := h.do; do != nil {
+			h.do = nil
+			do()
+		}
+		return err
+	}
+}
+
+// A commit was applied, and is lost; its answer comes once everything has been told again.
+func TestCommitThatIsAnsweredFromBeforeALossIsMadeAgain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	f.write(f.Ledger, p.ID()) // newest on the source
+	f.route(switched)
+	f.beat(p)
+	restore := f.keep()
+	in, err := f.Begin(f.ctx, p.ID(), object, BeginOptions{})
+	f.ok(err)
+	f.rdb.AddHook(&afterCall{do: func() {
+		restore()
+		f.now = f.now.Add(time.Second)
+		f.beat(p)
+	}})
+	f.ok(f.Commit(f.ctx, in))
+	if got := f.newest(object); got != Target {
+		t.Errorf("newest on the %s", got)
+	}
+	if s := f.stats(); s.Intents != [2]int64{} {
+		t.Errorf("open: %v", s.Intents)
 	}
 }
 

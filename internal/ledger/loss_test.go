@@ -15,32 +15,31 @@ import (
 // replica that lags, and knows our scripts.
 func (f *fixture) lost(do func()) {
 	f.t.Helper()
-	f.kept()
+	restore := f.keep()
 	do()
-	f.back()
+	restore()
 }
 
-// kept and back are lost, in two steps.
-func (f *fixture) kept() {
+// keep keeps what Redis holds, and returns what brings it back.
+func (f *fixture) keep() (restore func()) {
 	f.t.Helper()
-	f.dump = map[string]string{}
 	keys, err := f.rdb.Keys(f.ctx, "*").Result()
 	f.ok(err)
+	dump := map[string]string{}
 	for _, k := range keys {
-		f.dump[k], err = f.rdb.Dump(f.ctx, k).Result()
+		if dump[k], err = f.rdb.Dump(f.ctx, k).Result(); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	return func() {
+		pipe := f.rdb.TxPipeline()
+		pipe.FlushAll(f.ctx)
+		for k, v := range dump {
+			pipe.Restore(f.ctx, k, 0, v)
+		}
+		_, err = pipe.Exec(f.ctx)
 		f.ok(err)
 	}
-}
-
-func (f *fixture) back() {
-	f.t.Helper()
-	pipe := f.rdb.TxPipeline()
-	pipe.FlushAll(f.ctx)
-	for k, v := range f.dump {
-		pipe.Restore(f.ctx, k, 0, v)
-	}
-	_, err := pipe.Exec(f.ctx)
-	f.ok(err)
 }
 
 func (f *fixture) join(role Role) *Member {
@@ -600,20 +599,20 @@ func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
 		"a bucket's listing": func(f *fixture, w string) error {
 			r, err := f.ClaimRange(f.ctx, w)
 			f.ok(err)
-			f.kept()
+			f.restore = f.keep()
 			return f.Advance(f.ctx, w, &r, "", nil, Progress{}, true)
 		},
 		"given back": func(f *fixture, w string) error {
 			r, err := f.ClaimRange(f.ctx, w)
 			f.ok(err)
-			f.kept()
+			f.restore = f.keep()
 			return f.ReleaseRange(f.ctx, w, r)
 		},
 		"an audit's": func(f *fixture, w string) error {
 			f.startAudit("x", "b")
 			r, err := f.ClaimAuditRange(f.ctx, w)
 			f.ok(err)
-			f.kept()
+			f.restore = f.keep()
 			return f.AdvanceAudit(f.ctx, w, &r, "", 0, nil, true)
 		},
 	} {
@@ -635,7 +634,7 @@ func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
 				f.ok(err)
 				f.ok(f.FinishBucket(f.ctx, w.ID(), b, nil, []Range{{}}))
 				f.ok(end(f, w.ID()))
-				f.back()
+				f.restore()
 				next(f, w)
 				f.beat(w)
 				if got := f.states(); len(got) != 1 || got[0] != Replaying {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -11,8 +12,8 @@ import (
 // there, and tell again.
 type witness struct {
 	mu   sync.Mutex
-	last map[int]map[string]int64           // by shard and session: the largest sequence answered
-	open map[int]map[string]map[string]bool // by shard and session: ids of intents that the ledger may hold open
+	last map[int]map[string]int64             // by shard and session: the largest sequence answered
+	open map[int]map[string]map[string]Intent // by shard and session: intents that the ledger may hold open, by id
 	// committed are writes of late, copied what copies have put on a store that
 	// clients write, or may have.
 	committed ring[told]
@@ -56,17 +57,55 @@ func (w *witness) opened(shard int, session string, ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open == nil {
-		w.open = map[int]map[string]map[string]bool{}
+		w.open = map[int]map[string]map[string]Intent{}
 	}
 	if w.open[shard] == nil {
-		w.open[shard] = map[string]map[string]bool{}
+		w.open[shard] = map[string]map[string]Intent{}
 	}
 	if w.open[shard][session] == nil {
-		w.open[shard][session] = map[string]bool{}
+		w.open[shard][session] = map[string]Intent{}
 	}
 	for _, id := range ids {
-		w.open[shard][session][id] = true
+		w.open[shard][session][id] = Intent{ID: id}
 	}
+}
+
+// began notes what Begin was answered.
+func (w *witness) began(shard int, in Intent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if all := w.open[shard][in.Session]; all != nil {
+		all[in.ID] = in
+	}
+}
+
+// reopened says that the ledger was told that an intent is open while it was being ended, since began.
+func (w *witness) reopened(shard int, in Intent, began time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.open[shard][in.Session][in.ID].again.Before(began)
+}
+
+// visible returns the open intents whose writes clients may see before they are committed.
+func (w *witness) visible() (out []Intent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, sessions := range w.open {
+		for _, all := range sessions {
+			for _, in := range all {
+				if in.Newest {
+					out = append(out, in)
+				}
+			}
+		}
+	}
+	return byID(out)
+}
+
+// byID sorts intents, so that they are told alike each time.
+func byID(all []Intent) []Intent {
+	slices.SortFunc(all, func(a, b Intent) int { return strings.Compare(a.ID, b.ID) })
+	return all
 }
 
 func (w *witness) creating(u CopyUpload) {
@@ -103,11 +142,15 @@ func (w *witness) closed(shard int, session string, ids ...string) {
 	}
 }
 
-// stillOpen returns the intents of a session that have not ended.
-func (w *witness) stillOpen(shard int, session string) []string {
+// stillOpen returns the intents of a session that have not ended, which are to be told.
+func (w *witness) stillOpen(shard int, session string) []Intent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Collect(maps.Keys(w.open[shard][session]))
+	for id, in := range w.open[shard][session] {
+		in.again = time.Now()
+		w.open[shard][session][id] = in
+	}
+	return byID(slices.Collect(maps.Values(w.open[shard][session])))
 }
 
 // highest returns the largest sequence that a session was answered by a shard.

@@ -30,7 +30,16 @@ type client struct {
 func (w *world) runClient(i int, ops []op) {
 	c := &client{w: w, name: fmt.Sprint("client", i), signer: s3.NewSigner(endpoint(0)), seen: map[string]string{}, made: map[string]version{}}
 	for _, o := range ops {
-		time.Sleep(time.Until(w.began.Add(o.at)))
+		switch {
+		case o.on != "":
+			if !w.await(o.on, o.at) {
+				continue
+			}
+		case o.gap > 0:
+			time.Sleep(o.gap)
+		default:
+			time.Sleep(time.Until(w.began.Add(o.at)))
+		}
 		c.do(o)
 	}
 }
@@ -95,6 +104,9 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 	ctx, cancel := context.WithCancel(context.Background())
 	if rq.method == http.MethodGet || rq.method == http.MethodHead {
 		ctx = context.WithValue(ctx, lookupKey{}, &firstLookup{})
+	}
+	if o.pace != (pace{}) && (o.kind != "multipart" || step == "complete") {
+		ctx = context.WithValue(ctx, paceKey{}, o.pace)
 	}
 	q := httptest.NewRequest(rq.method, target, strings.NewReader(rq.body)).WithContext(ctx)
 	for k, v := range rq.header {
@@ -391,6 +403,9 @@ func (c *client) multipart(o op, key string) {
 		complete += fmt.Sprintf("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", n, escaped(md5tag(part)))
 	}
 	time.Sleep(o.pause)
+	if o.endOn != "" {
+		abort = !c.w.await(o.endOn, o.endAt) || abort
+	}
 	if abort || time.Since(began) > uploadLife {
 		_, _ = c.send(o, "abort", request{method: "DELETE", key: key, query: "uploadId=" + id})
 		return

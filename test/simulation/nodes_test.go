@@ -201,6 +201,9 @@ func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 		in := migration.Input{State: m.state, Spec: m.spec, Stores: [2]migration.StoreFacts{{Reachable: true}, {Reachable: true}}, Instances: map[string]bool{},
 			Persist: func(ctx context.Context, st migration.State) error {
 				time.Sleep(between(r, time.Millisecond, 20*time.Millisecond))
+				if w.plan.slowEnd > 0 && m.state.Route.State == ledger.Switched && st.Pending.State == ledger.Steady {
+					time.Sleep(between(roll(w.seed, "slow end"), 0, w.plan.slowEnd))
+				}
 				if err := p.up(ctx); err != nil {
 					return err
 				}

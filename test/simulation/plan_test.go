@@ -44,6 +44,8 @@ type plan struct {
 	slowWrites             float64       // share of clients' writes that take some seconds to get there
 	slowReads              float64       // share of clients' reads that take some seconds to get to the store
 	slowReadsOfCopies      time.Duration // how long those of workers may take
+	lateReadsOfCopies      time.Duration // the same on the way back
+	slowEnd                time.Duration // how long it may take to note that a switch is done, once nothing is in its way
 	buckets                bool          // a second bucket comes and goes
 	untouched              bool          // what Redis loses is the first that was done with an object for minutes
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
@@ -72,6 +74,12 @@ type op struct {
 	finish        bool   // an upload is completed, not aborted
 	of            string // whose version this is about: the client's own op
 	many          bool   // by DeleteObjects
+	// In scenes: "at" is counted from when the route has got there ("Switched#1"), or the op
+	// begins so long after the one before. Its request to a store takes so long, there and back; an
+	// upload ends at a moment of its own.
+	on, endOn  string
+	endAt, gap time.Duration
+	pace       pace
 }
 
 // fault is something that happens to processes, not to single calls.
@@ -103,6 +111,9 @@ var keys = []string{"a/k0", "a/k1", "k2"}
 // newPlan draws a history, or one that aims at something: see rough.
 func newPlan(seed uint64, at aim) *plan {
 	p := drawPlan(seed, at)
+	if p.stage(seed, at); scenes[at] != nil {
+		return p
+	}
 	if r := roll(seed, "versions"); chance(r, .25) {
 		p.drawVersions(r)
 	}

@@ -36,21 +36,28 @@ const (
 	missed                   // it does, or is restarted, and a proxy dies with it: the others tell of older writes
 	anything                 // whatever the seed says
 	// Only where they are named: what other seeds stand for stays as it is.
-	toldLate  // Redis loses what was begun of late, and one proxy tells last of what it did before
-	lostBack  // it loses everything with every proxy, and then the switch is turned back
-	longAgo   // it loses what came last with every proxy, and what that was about was written long before
-	undone    // it loses a switch that was just made, and the manager brings it back in pieces
-	justAfter // it loses what was overwritten just after the switch, with who wrote it
+	toldLate // Redis loses what was begun of late, and one proxy tells last of what it did before
+	lostBack // it loses everything with every proxy, and then the switch is turned back
+	// These play one scene, see scenes_test.go.
+	raced       // a conditional write is on its way while an upload ends on the old store, and what it made is deleted
+	closing     // versions are deleted on the old store until the switch is over, and longer
+	olderCopies // everything is lost, with every proxy, when an older version has just been copied to the new main
+	unsaid      // Redis is restarted, and every proxy dies before it has said what it was answered
+	intentLost  // Redis loses that a write has begun which is answered then
+	longAgo     // it loses what came last with every proxy, and what that was about was written long before
+	undone      // it loses a switch that was just made, and the manager brings it back in pieces
+	justAfter   // it loses what was overwritten just after the switch, with who wrote it
 )
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, longAgo, undone, justAfter}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, olderCopies, unsaid, intentLost, longAgo, undone, justAfter}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack", "longAgo", "undone", "justAfter"}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack",
+		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -274,6 +281,9 @@ func (p *plan) aimed(by *process, to peer, label string, final bool, f *fate, r 
 		f.before += between(r, 0, 7*time.Second)
 	case get && by.is("worker") && p.slowReadsOfCopies > 0 && strings.Contains(label, " /"+bucketName+"/"):
 		f.before += between(r, 0, p.slowReadsOfCopies)
+		return "slow"
+	case get && by.is("worker") && p.lateReadsOfCopies > 0 && strings.Contains(label, " /"+bucketName+"/"):
+		f.after += between(r, 0, p.lateReadsOfCopies)
 		return "slow"
 	}
 	return ""

@@ -136,7 +136,7 @@ var teeth = []*tooth{
 		{"if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then return answer(-1, r) end", "if r.n ~= ARGV[4] or (ARGV[8] == '' and gone) then redis.call('INCR','bite') end"},
 	}},
 	{rule: "a conditional write waits for the newest version", edits: []edit{{"if (sure and r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then", "if false then"}}},
-	{rule: "a conditional write is not overtaken", at: []aim{overtaken}, edits: []edit{{"if r['k' .. y] > 0 then return {'LOCKED', '0'} end", ""}}},
+	{rule: "a conditional write is not overtaken", at: []aim{raced}, edits: []edit{{"if r['k' .. y] > 0 then return {'LOCKED', '0'} end", ""}}},
 	{rule: "a Begin that comes after its Abort", edits: []edit{{"if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end", ""}}},
 	{rule: "the fence of a dead session", at: []aim{wakeAndDie}, edits: []edit{
 		{"if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end", ""},
@@ -207,7 +207,7 @@ var teeth = []*tooth{
 			*got = refusal(http.StatusNotFound, "NoSuchVersion")
 		}
 	}},
-	{rule: "barrier two: nothing begins on the old store", versions: true, edits: []edit{{" or redis.call('HGET', P .. 'route', 'closed') == EPOCH", ""}}},
+	{rule: "barrier two: nothing begins on the old store", at: []aim{closing}, versions: true, edits: []edit{{" or redis.call('HGET', P .. 'route', 'closed') == EPOCH", ""}}},
 }
 
 // After a loss of the ledger's data.
@@ -215,13 +215,13 @@ var lossTeeth = []*tooth{
 	{rule: "an audit after a loss", edits: []edit{ // it is over when it begins
 		{"for i = 10, #ARGV do addtask", "for i = 10, 9 do addtask"}, {"if #ARGV < 10 then", "if true then"},
 	}},
-	{rule: "a copy of an older version is no client's write", answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
+	{rule: "a copy of an older version is no client's write", at: []aim{olderCopies}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && name == "lookup" {
 			list[12] = ""
 		}
 		return answer
 	}},
-	{rule: "what is open on main says that main has the newest", at: []aim{missed}, edits: []edit{
+	{rule: "what is open on main says that main has the newest", at: []aim{unsaid}, edits: []edit{
 		{"or r.n == MAIN and tonumber(o[6] or 0) > 0) and", ") and"}, {"if r.n == x and x == MAIN then touch(r) end", ""},
 	}},
 	{rule: "who died, and could have told more, is missed", at: []aim{missed, losses}, edits: []edit{{"if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end", ""}}},
@@ -242,7 +242,7 @@ var lossTeeth = []*tooth{
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
 	{rule: "what a client wrote since a loss counts", at: []aim{lostBack}, edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
 	{rule: "main counts from when it last changed", at: []aim{lostBack}, edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
-	{rule: "a commit whose intent was lost counts", at: []aim{toldLate}, edits: []edit{{"if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then", "if false then"}}},
+	{rule: "a commit whose intent was lost counts", at: []aim{intentLost}, edits: []edit{{"if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then", "if false then"}}},
 }
 
 func init() {

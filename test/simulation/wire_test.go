@@ -144,6 +144,9 @@ func (p *process) call(ctx context.Context, to peer, label string, within time.D
 		return fate{}, nil
 	}
 	f := p.fateOf(to, label)
+	if to != redisPeer && !strings.Contains(label, " GET ") && !strings.Contains(label, " HEAD ") && paced(ctx, &f) {
+		w.fault("late "+label, f.name)
+	}
 	began := time.Now()
 	if err := p.wait(ctx, to, f); err != nil {
 		return f, err

@@ -1,7 +1,7 @@
 -- Begin stores the intents of a client's writes, or none of them.
 -- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, removes ("1"/""),
 -- compared ("1": the stores were, just now), then id and key of each.
--- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq of each},
+-- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq, sequence at which newest moved of each},
 -- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED"}, {"UNKNOWN"}.
 local session, want, insync, bucket, removes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
@@ -54,5 +54,6 @@ for j, r in ipairs(records) do
   out[#out + 1] = x
   out[#out + 1] = r.n == x and LOSS == '' and '1' or '0'
   out[#out + 1] = seq
+  out[#out + 1] = tostring(r.w)
 end
 return out

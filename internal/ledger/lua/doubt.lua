@@ -6,6 +6,7 @@ if redis.call('HEXISTS', P .. 'i:' .. session, id) == 1 then
   redis.call('ZADD', P .. 'doubt', NOW + tonumber(ARGV[4]), session .. '\0' .. id)
   return told(session)
 end
+ended(session, id)
 local r = load(ARGV[5], ARGV[6])
 redo(r)
 save(r)

@@ -6,7 +6,7 @@ if loss[3] ~= ARGV[2] or LOSS ~= ARGV[3] then return 0 end
 if ARGV[4] == '' then
   -- An audit does not find out which uploads were remembered.
   if LOSS ~= 'suspect' and route[3] == 'Switched' then redis.call('SET', P .. 'ulost', '1') end
-  redis.call('DEL', P .. 'loss', P .. 'vouched', P .. 'replayed', P .. 'put')
+  redis.call('DEL', P .. 'loss', P .. 'vouched', P .. 'replayed', P .. 'put', P .. 'had')
   return 1
 end
 redis.call('HSET', P .. 'loss', 'state', ARGV[4])

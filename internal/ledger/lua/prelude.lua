@@ -68,6 +68,7 @@ end
 -- looked for with each of its calls, before the call leaves something newer behind.
 if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wit', WHO) or 0)
   and redis.call('EXISTS', P .. 'dead:' .. WHO) == 0 then
+  local had = tonumber(redis.call('HGET', P .. 'wit', WHO) or 0)
   redis.call('HSET', P .. 'wit', WHO, TOLD) -- noted once
   local next = math.max(tonumber(redis.call('GET', P .. 'seq') or 0) + 1, NOW * 32)
   if LOSS == 'suspect' then
@@ -84,9 +85,11 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     if redis.call('HSETNX', P .. 'loss', 'first', BASE) == 1 then FIRST = BASE end
     redis.call('HSETNX', P .. 'loss', 'began', NOW)
     redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
-    redis.call('DEL', P .. 'vouched', P .. 'replayed')
+    redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'had')
   end
   LOSS = 'replay'
+  -- What it began after that was lost, see replayed.lua.
+  redis.call('HSET', P .. 'had', WHO, math.min(had, tonumber(redis.call('HGET', P .. 'had', WHO) or had)))
 end
 
 -- since says that a record was written, or told again, since a loss. What was told is
@@ -224,10 +227,19 @@ local function wrote(r, x, b, made, late)
   return counts
 end
 
+-- ended notes that an intent is over, whether it is known here or was lost: a call on its way
+-- may tell again that it is open.
+local function ended(session, id)
+  if LOSS ~= 'suspect' and LOSS ~= 'replay' then return end
+  redis.call('SADD', P .. 'ended:' .. session, id)
+  redis.call('EXPIRE', P .. 'ended:' .. session, 86400)
+end
+
 -- closed takes an intent out of the ledger and of its object's record, which it
 -- returns with the intent's store and sequence, and whether that was not main any more when it began;
 -- nil if it was settled before.
 local function closed(session, id)
+  ended(session, id)
   local raw = redis.call('HGET', P .. 'i:' .. session, id)
   if not raw then return nil end
   redis.call('HDEL', P .. 'i:' .. session, id)

@@ -19,4 +19,5 @@ redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
 if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'restored', '1') end
 if ARGV[4] ~= '' then redis.call('HSET', P .. 'loss', 'flip', ARGV[4]) end
 redis.call('DEL', P .. 'vouched', P .. 'replayed')
+if LOSS ~= 'replay' then redis.call('DEL', P .. 'had') end
 return 1
