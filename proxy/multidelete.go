@@ -128,7 +128,7 @@ func (q *request) deleteItems(ctx context.Context, raw []byte, items []deleteIte
 	look := false
 	for i, it := range items {
 		keys[i] = it.key
-		look = look || it.version != "" && opt.Store == nil
+		look = look || namesVersion(it.version) && opt.Store == nil
 	}
 	changes, err := q.beginEach(ctx, keys, opt)
 	if errors.Is(err, ledger.ErrMoved) {

@@ -69,3 +69,20 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	}
 	return r.Main.Other(), true
 }
+
+// NewestBucket says which store is right about whether a bucket exists, where the ledger
+// knows nothing certain of it any more, and whether they differ at all. What the ledger
+// has kept of it counts; else the bucket is where it was made: one that is gone too
+// early is worse than one that is there for too long.
+func (l Location) NewestBucket(found [2]bool) (Store, bool) {
+	main := l.Route.Main
+	switch {
+	case found[main] == found[main.Other()]:
+		return main, false
+	case l.Hint:
+		return l.Store, true
+	case found[main]:
+		return main, true
+	}
+	return main.Other(), true
+}
