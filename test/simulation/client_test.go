@@ -251,6 +251,10 @@ func (c *client) do(o op) {
 		c.conditional(o, key)
 	case "copy":
 		c.copy(o)
+	case "getNull", "removeNull":
+		c.onNull(o)
+	case "copyVersion":
+		c.copyVersion(o)
 	case "multipart":
 		c.multipart(o, key)
 	default:

@@ -196,8 +196,9 @@ func (w *world) awaitsVersions(rq request, began time.Time) bool {
 	if !waits || time.Since(began) < w.plan.maxInFlight {
 		return false
 	}
+	from, _, _ := strings.Cut(rq.header.Get("X-Amz-Copy-Source"), "?")
 	for key, at := range w.taken {
-		if at.After(began) && (rq.key == key || strings.HasSuffix(rq.header.Get("X-Amz-Copy-Source"), "/"+key) || strings.Contains(rq.body, "<Key>"+key+"<")) {
+		if at.After(began) && (rq.key == key || strings.HasSuffix(from, "/"+key) || strings.Contains(rq.body, "<Key>"+key+"<")) {
 			return true
 		}
 	}
@@ -242,6 +243,10 @@ func (w *world) follow(r ledger.Route) {
 	if r.Epoch == 0 {
 		return
 	}
+	if len(w.mains) == 0 || w.mains[len(w.mains)-1].main != r.Main {
+		w.clock++
+		w.mains = append(w.mains, mainFrom{w.clock, r.Main})
+	}
 	if r.State == ledger.Switched && w.moved == 0 {
 		w.clock++
 		w.moved = w.clock
@@ -261,11 +266,7 @@ func (w *world) follow(r ledger.Route) {
 func (w *world) forgotten(v version) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := ledger.Source
-	if strings.HasPrefix(v.id, w.stores[ledger.Target].versionPrefix()) {
-		at = ledger.Target
-	}
-	return w.left[at] > v.call
+	return w.left[w.storeOf(v)] > v.call
 }
 
 // listVersions reads what is latest of each key.

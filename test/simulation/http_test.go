@@ -160,10 +160,20 @@ func (s *store) serve(r *http.Request, q url.Values, body string) answer {
 }
 
 func (s *store) copy(b *bucket, key, from string) answer {
-	path, _ := url.PathUnescape(from)
+	path, id, _ := strings.Cut(from, "?versionId=")
+	path, _ = url.PathUnescape(path)
 	_, source, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	o := b.objects[source]
-	if o == nil {
+	switch {
+	case id != "":
+		i, code := b.find(source, id)
+		if code != "" {
+			return refusal(statusOf[code], code)
+		}
+		if o = b.versions[source][i]; o.marker {
+			return refusal(400, "InvalidRequest")
+		}
+	case o == nil:
 		return refusal(404, "NoSuchKey")
 	}
 	made := b.put(key, o.data, o.header)
@@ -253,6 +263,9 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 	case q.Has("location"):
 		return document("<LocationConstraint/>")
 	case q.Has("versioning"):
+		if b.suspended {
+			return document("<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>")
+		}
 		if b.versioned {
 			return document("<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
 		}

@@ -22,7 +22,7 @@ type input struct {
 
 // reads says that it changes nothing.
 func (i input) reads() bool {
-	return slices.Contains([]string{"read", "getSpare", "headBucket", "listSpare"}, i.kind)
+	return slices.Contains([]string{"read", "getSpare", "headBucket", "listSpare", "getNull"}, i.kind)
 }
 
 // output is what it heard.
@@ -68,6 +68,9 @@ func (w *world) model() porcupine.Model {
 				return true, v.push(s, i)
 			case "removeVersion":
 				return true, v.drop(s, i)
+			case "getNull", "removeNull":
+				fits, next := v.stepNull(s, i, o)
+				return fits, next
 			}
 			fits := now == ""
 			if i.kind == "ifMatch" {
@@ -156,7 +159,7 @@ func (w *world) dropDeleted() {
 	deleted := map[string]bool{}
 	for _, o := range w.history {
 		in := o.Input.(input)
-		deleted[in.key] = deleted[in.key] || in.kind == "removeVersion" && o.Call <= w.lostAt || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
+		deleted[in.key] = deleted[in.key] || strings.HasPrefix(in.kind, "remove") && o.Call <= w.lostAt || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
 	}
 	w.history = slices.DeleteFunc(w.history, func(o porcupine.Operation) bool { return deleted[o.Input.(input).key] })
 }

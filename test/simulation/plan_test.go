@@ -46,6 +46,7 @@ type plan struct {
 	buckets                bool          // a second bucket comes and goes
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
 	versioned              bool          // the bucket keeps versions
+	suspended              bool          // it did, before the migration
 }
 
 // inOrder says that no write can begin on the old store: there are no uploads, and no
@@ -94,12 +95,17 @@ type switchAt struct {
 	flip  bool // to whichever store is not main then
 	pause bool // PauseWrites
 	none  bool // taken away
+	// spec.switch.reverse is off: the old store is left behind.
+	noReverse bool
 }
 
 var keys = []string{"a/k0", "a/k1", "k2"}
 
 // newPlan draws a history, or one that aims at something: see rough.
 func newPlan(seed uint64, at aim) *plan {
+	if at > lostBack {
+		return widePlan(seed, at)
+	}
 	p := drawPlan(seed, at)
 	if r := roll(seed, "versions"); chance(r, .25) {
 		p.drawVersions(r)

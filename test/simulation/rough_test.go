@@ -42,12 +42,12 @@ const (
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack"}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack", "lostBucket", "noReverse", "copiedVersion", "suspended"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and

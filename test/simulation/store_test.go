@@ -35,6 +35,7 @@ type bucket struct {
 	objects   map[string]*object // what is current
 	uploads   map[string]*upload
 	versioned bool
+	suspended bool                 // what is written has no id of its own
 	versions  map[string][]*object // the oldest first, in a versioned bucket
 }
 

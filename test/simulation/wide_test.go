@@ -1,0 +1,239 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/crossfade-io/crossfade/internal/ledger"
+)
+
+// Aims that play the history of the same seed once more, with something in it that no
+// other one has. What other seeds stand for stays as it is.
+const (
+	lostBucket    aim = lostBack + 1 + iota // a bucket is created and deleted around a loss of data
+	noReverse                               // spec.switch.reverse is off
+	copiedVersion                           // copies name the version that they copy
+	suspended                               // the bucket kept versions until it was suspended, before the migration
+	aims                                    // how many there are
+)
+
+// widePlan draws a history that has more in it than others.
+func widePlan(seed uint64, at aim) *plan {
+	r := roll(seed, "wide "+at.String())
+	base := aim(r.IntN(int(anything) + 1))
+	if at == lostBucket {
+		base = []aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, anything, anything}[r.IntN(8)]
+	}
+	p := newPlan(seed, base)
+	if at == suspended {
+		p = drawPlan(seed, base)
+	}
+	switch at {
+	case lostBucket:
+		p.addBucket(r)
+		if !slices.ContainsFunc(p.faults, fault.loses) {
+			p.drawLosses(r, p.length())
+			slices.SortStableFunc(p.faults, func(a, b fault) int { return int(a.at - b.at) })
+		}
+	case noReverse:
+		for i := range p.switches {
+			p.switches[i].noReverse = chance(r, .8)
+		}
+	case copiedVersion:
+		if !p.versioned {
+			p.drawVersions(r)
+		}
+		p.copyVersions(r)
+	case suspended:
+		p.suspend(r)
+	}
+	return p
+}
+
+// Contents from before versioning was suspended: each has an id of its own.
+var oldOf = map[string]string{"a/k0": "<old0>", "a/k1": "<old1>"}
+
+// suspend has clients look at what a key's null version is, and delete that.
+func (p *plan) suspend(r *rand.Rand) {
+	p.suspended = true
+	for c, ops := range p.clients {
+		var more []op
+		for i, o := range ops {
+			if !slices.Contains([]string{"put", "get", "putIfAbsent", "copy", "multipart", "delete"}, o.kind) {
+				continue
+			}
+			if chance(r, .25) {
+				more = append(more, op{id: fmt.Sprintf("%sg%d", o.id, i), kind: "getNull", keys: o.keys[:1], at: o.at + between(r, time.Millisecond, 8*time.Second)})
+			}
+			if !p.noDeletes && chance(r, .15) {
+				more = append(more, op{id: fmt.Sprintf("%sn%d", o.id, i), kind: "removeNull", keys: o.keys[:1], at: o.at + between(r, time.Millisecond, 8*time.Second), many: chance(r, .3)})
+			}
+		}
+		if chance(r, .5) {
+			more = append(more, op{id: fmt.Sprintf("c%dl", c), kind: "listVersions", keys: keys[:1], at: between(r, 0, p.length())})
+		}
+		p.clients[c] = append(ops, more...)
+		slices.SortStableFunc(p.clients[c], func(a, b op) int { return int(a.at - b.at) })
+	}
+}
+
+// onNull reads or deletes a key's null version.
+func (c *client) onNull(o op) {
+	key := o.keys[0]
+	rq := request{method: "GET", key: key, query: "versionId=null"}
+	if o.kind == "removeNull" {
+		rq.method = "DELETE"
+	}
+	if o.many {
+		rq = request{method: "POST", query: "delete=", body: "<Delete><Object><Key>" + key + "</Key><VersionId>null</VersionId></Object></Delete>"}
+	}
+	rep, ok := c.send(o, "", rq)
+	switch {
+	case !ok && o.kind == "getNull":
+	case !ok:
+		c.did(o, o.kind, key, "", "", rep, output{unknown: true})
+	case o.kind == "getNull" && rep.Code == 200:
+		c.did(o, o.kind, key, "", "", rep, output{value: rep.body()})
+	case o.kind == "getNull" && (rep.Code == 404 || rep.Code == 405):
+		c.did(o, o.kind, key, "", "", rep, output{})
+	case o.kind == "removeNull" && (rep.Code == 204 || o.many && strings.Contains(rep.body(), "<Deleted>")):
+		c.did(o, o.kind, key, "", "", rep, output{})
+	case o.many && strings.Contains(rep.body(), "<Code>InternalError</Code>"):
+		c.did(o, o.kind, key, "", "", rep, output{unknown: true})
+	default:
+		c.wrong(o, rep)
+	}
+}
+
+// stepNull is what a request about the null version says of a key.
+func (v *versionRules) stepNull(s string, i input, o output) (bool, string) {
+	now, sure := v.current(s)
+	older := oldOf[i.key]
+	switch {
+	case i.kind == "removeNull" && v.exact[i.op]:
+		return true, older
+	case i.kind == "removeNull": // the store that it was on has the older version, or not
+		return true, anyOld + other + other + older
+	case !sure && o.value == "":
+		return true, s
+	case !sure:
+		return v.older(s, o.value), seenOld + o.value
+	case o.value == "": // only on the store that has the older version it is not the null one
+		return now == "" || now == older, s
+	}
+	return now == o.value, s
+}
+
+// copyVersions has clients copy versions of their own, now and then back onto the same key.
+func (p *plan) copyVersions(r *rand.Rand) {
+	for c, ops := range p.clients {
+		for i, o := range ops {
+			if o.of != "" || !slices.Contains([]string{"put", "putIfAbsent", "putIfMatch", "copy", "multipart", "delete", "deleteMany"}, o.kind) || !chance(r, .35) {
+				continue
+			}
+			made := o.keys[0]
+			if o.kind == "copy" {
+				made = o.keys[1]
+			}
+			x := op{id: fmt.Sprintf("%sx%d", o.id, i), kind: "copyVersion", of: o.id, keys: []string{made, made}, at: o.at + between(r, time.Millisecond, 15*time.Second)}
+			if chance(r, .5) {
+				x.keys[1] = keys[r.IntN(len(keys))]
+			}
+			p.clients[c] = append(p.clients[c], x)
+		}
+		slices.SortStableFunc(p.clients[c], func(a, b op) int { return int(a.at - b.at) })
+	}
+}
+
+// copyVersion copies the version that one of the client's own writes was answered.
+func (c *client) copyVersion(o op) {
+	from, to := o.keys[0], o.keys[1]
+	v, ok := c.made[madeBy(o.of, from)]
+	if !ok {
+		return
+	}
+	c.know(v.value)
+	rep, ok := c.send(o, "", request{method: "PUT", key: to, header: http.Header{"X-Amz-Copy-Source": {"/" + bucketName + "/" + from + "?versionId=" + url.QueryEscape(v.id)}}})
+	switch {
+	case !ok && v.value != "":
+		c.did(o, "write", to, v.value, "", rep, output{unknown: true})
+	case !ok:
+	case rep.Code == 200 && v.value != "" && strings.Contains(rep.body(), escaped(md5tag(v.value))):
+		c.did(o, "write", to, v.value, "", rep, output{})
+		c.keep(o, to, v.value, rep)
+		c.w.count("versionsCopied")
+	case rep.Code == 400 && v.value == "":
+	case (rep.Code == 400 || rep.Code == 404) && (c.w.elsewhere(v, rep) || c.w.dropped(madeBy(o.of, from))):
+		// Main alone is asked for it, or nobody has it any more.
+		c.w.count("versionsNotCopied")
+	default:
+		c.wrong(o, rep)
+	}
+}
+
+func (w *world) count(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.result.faults[what]++
+}
+
+// mainFrom is a route's main, and when it was decided on.
+type mainFrom struct {
+	at   int64
+	main ledger.Store
+}
+
+// elsewhere says that while a request was under way main may have been another store than a version's.
+func (w *world) elsewhere(v version, rep *reply) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := len(w.mains) - 1; i >= 0; i-- {
+		m := w.mains[i]
+		if m.at <= rep.ret && m.main != w.storeOf(v) {
+			return true
+		}
+		if m.at < rep.call {
+			return false
+		}
+	}
+	return false
+}
+
+// storeOf says which store made a version.
+func (w *world) storeOf(v version) ledger.Store {
+	if strings.HasPrefix(v.id, w.stores[ledger.Target].versionPrefix()) {
+		return ledger.Target
+	}
+	return ledger.Source
+}
+
+// length is when the last client begins its last request.
+func (p *plan) length() time.Duration {
+	length := 20 * time.Second
+	for _, ops := range p.clients {
+		for _, o := range ops {
+			length = max(length, o.at)
+		}
+	}
+	return length
+}
+
+// addBucket has a second bucket come and go, if none does yet.
+func (p *plan) addBucket(r *rand.Rand) {
+	if p.buckets {
+		return
+	}
+	p.buckets = true
+	for c := range 3 {
+		ops := spareOps(r, drawOps(r, len(p.clients)+c, p.length(), 1, false, p.switches))
+		if !p.conditional {
+			ops = slices.DeleteFunc(ops, func(o op) bool { return strings.HasPrefix(o.kind, "putIf") })
+		}
+		p.clients = append(p.clients, ops)
+	}
+}
