@@ -188,6 +188,7 @@ func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id strin
 	}
 	t = AuditTask{Audit: a[1], Mode: a[2], Repair: a[3] == "1", Began: millis(number(a[4])),
 		Explained: millis(number(a[5])), Foreign: millis(number(a[6])), Switch: a[7] == "1"}
+	l.told.took(session, kind+":"+a[0], a[8])
 	return a[0], t, a[8], a[9:], nil
 }
 
@@ -209,7 +210,7 @@ func (l *Ledger) AdvanceAudit(ctx context.Context, session string, r *AuditRange
 	if err != nil {
 		return err
 	}
-	return r.advanced(v, cursor)
+	return l.advanced(session, "a:", &r.Range, v, cursor, done)
 }
 
 // WantAuditSplit says that a worker lately found no range to compare.
@@ -226,7 +227,7 @@ func (l *Ledger) SplitAudit(ctx context.Context, session string, r *AuditRange, 
 // ReleaseAuditRange gives a range back; its cursor stays. The problem is shown
 // until a range gets on.
 func (l *Ledger) ReleaseAuditRange(ctx context.Context, session string, r AuditRange, problem string) error {
-	return l.task(ctx, auditReleaseScript, session, "a:"+r.ID, problem)
+	return l.endTask(ctx, auditReleaseScript, session, "a:"+r.ID, "a:"+r.ID, problem)
 }
 
 // ClaimSuspects takes keys that were set aside, or ErrNoWork.
@@ -247,7 +248,7 @@ func (l *Ledger) ClaimSuspects(ctx context.Context, session string) (Suspects, e
 func (l *Ledger) FinishSuspects(ctx context.Context, session string, s Suspects, left []Suspect, after time.Duration, c AuditCounts, named []Difference, problem string) error {
 	counts := []any{"missing", c.Missing, "extra", c.Extra, "different", c.Different, "repaired", c.Repaired,
 		"bypassed", c.Bypassed, "deferred", c.Deferred, "notkept", c.NotKept}
-	args := append([]any{session, s.ID, s.token, encodeSuspects(left), after.Milliseconds(), problem, maxDifferences, len(counts) / 2}, counts...)
+	args := append([]any{s.ID, s.token, encodeSuspects(left), after.Milliseconds(), problem, maxDifferences, len(counts) / 2}, counts...)
 	for _, d := range named {
 		b, err := json.Marshal(d)
 		if err != nil {
@@ -255,12 +256,12 @@ func (l *Ledger) FinishSuspects(ctx context.Context, session string, s Suspects,
 		}
 		args = append(args, string(b))
 	}
-	return l.task(ctx, auditJudgedScript, args...)
+	return l.endTask(ctx, auditJudgedScript, session, "z:"+s.ID, args...)
 }
 
 // ReleaseSuspects gives a batch of keys back as it was.
 func (l *Ledger) ReleaseSuspects(ctx context.Context, session string, s Suspects, problem string) error {
-	return l.task(ctx, auditReleaseScript, session, "z:"+s.ID, problem)
+	return l.endTask(ctx, auditReleaseScript, session, "z:"+s.ID, "z:"+s.ID, problem)
 }
 
 // Judge ends a claim under which both stores' objects were compared, and nothing

@@ -148,7 +148,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		id, acked, beat = m.next, 0, 0
 	}
 	m.mu.Unlock()
-	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat, process: m.first, age: m.l.local().Sub(m.born)}
+	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat, process: m.first, age: m.l.local().Sub(m.born), ended: m.l.told.given(id)}
 	if m.o.Unrecorded != nil {
 		h.unrecorded = m.o.Unrecorded()
 	}
@@ -187,6 +187,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	m.register(id, a.beat)
+	m.l.told.found(id, len(h.ended))
 	if cur := m.route.Load(); cur == nil || *cur != r {
 		if m.o.Apply != nil {
 			if err := m.o.Apply(ctx, r); err != nil {

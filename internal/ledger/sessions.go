@@ -249,6 +249,8 @@ type heartbeat struct {
 	// process is the first session of this process, age the time since it began.
 	process string
 	age     time.Duration
+	// ended are tasks whose end was answered since then.
+	ended []endedTask
 }
 
 // answer to a heartbeat.
@@ -267,7 +269,11 @@ func (l *Ledger) lastBeat(ctx context.Context, session string) (int64, bool, err
 
 // heartbeat returns, with ErrNoRoute too, what was answered.
 func (l *Ledger) heartbeat(ctx context.Context, session string, h heartbeat) (answer, error) {
-	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat, h.process, h.age.Milliseconds()))
+	args := []any{session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat, h.process, h.age.Milliseconds()}
+	for _, t := range h.ended {
+		args = append(args, t.task, t.token)
+	}
+	v, err := l.run(ctx, l.call(heartbeatScript, l.global(), args...))
 	if err != nil {
 		return answer{}, err
 	}

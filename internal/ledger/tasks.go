@@ -114,11 +114,16 @@ func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string,
 	if session == "" {
 		return nil, ErrFenced // not registered yet
 	}
-	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind, l.newID()))
+	token := l.newID()
+	v, err := l.run(ctx, l.call(claimTaskScript, l.global(), session, kind, token))
 	if err != nil {
 		return nil, err
 	}
-	return claimedTask(v)
+	a, err := claimedTask(v)
+	if err == nil {
+		l.told.took(session, kind+":"+a[0], token)
+	}
+	return a, err
 }
 
 // claimedTask returns a claimed task's id and what it is.
@@ -142,6 +147,15 @@ func (l *Ledger) task(ctx context.Context, s *script, args ...any) error {
 	return nil
 }
 
+// endTask is task of what ends the session's claim of it.
+func (l *Ledger) endTask(ctx context.Context, s *script, session, task string, args ...any) error {
+	err := l.task(ctx, s, append([]any{session}, args...)...)
+	if err == nil {
+		l.told.gave(session, task)
+	}
+	return err
+}
+
 // ClaimBucket takes a bucket whose configuration is to be copied, or ErrNoWork.
 func (l *Ledger) ClaimBucket(ctx context.Context, session string) (string, error) {
 	a, err := l.claimTask(ctx, session, "b")
@@ -158,19 +172,19 @@ func (l *Ledger) FinishBucket(ctx context.Context, session, bucket string, unsup
 	if err != nil {
 		return err
 	}
-	args := []any{session, bucket, string(u), ""}
+	args := []any{bucket, string(u), ""}
 	for _, r := range ranges {
 		args = append(args, r.After, r.End)
 	}
-	return l.task(ctx, finishBucketScript, args...)
+	return l.endTask(ctx, finishBucketScript, session, "b:"+bucket, args...)
 }
 
 // FailBucket ends a try; the last one leaves the bucket failed.
 func (l *Ledger) FailBucket(ctx context.Context, session, bucket, cause string, final bool) error {
 	if final {
-		return l.task(ctx, finishBucketScript, session, bucket, "", cause)
+		return l.endTask(ctx, finishBucketScript, session, "b:"+bucket, bucket, "", cause)
 	}
-	return l.task(ctx, failBucketScript, session, bucket, cause)
+	return l.endTask(ctx, failBucketScript, session, "b:"+bucket, bucket, cause)
 }
 
 // ReportBucket replaces what FinishBucket said could not be copied. A bucket that
@@ -211,11 +225,11 @@ func (l *Ledger) Advance(ctx context.Context, session string, r *Range, cursor s
 	if err != nil {
 		return err
 	}
-	return r.advanced(v, cursor)
+	return l.advanced(session, "r:", r, v, cursor, done)
 }
 
 // advanced takes over what a script that moves a range's cursor has answered.
-func (r *Range) advanced(answer any, cursor string) error {
+func (l *Ledger) advanced(session, kind string, r *Range, answer any, cursor string, done bool) error {
 	switch a := strs(answer); a[0] {
 	case "FULL":
 		return ErrQueueFull
@@ -223,6 +237,9 @@ func (r *Range) advanced(answer any, cursor string) error {
 		return ErrTaskLost
 	default:
 		r.Cursor, r.End = cursor, a[1]
+		if done {
+			l.told.gave(session, kind+r.ID)
+		}
 		return nil
 	}
 }
@@ -251,7 +268,7 @@ func (l *Ledger) split(ctx context.Context, by *script, session string, r *Range
 
 // ReleaseRange gives a range back; its cursor stays.
 func (l *Ledger) ReleaseRange(ctx context.Context, session string, r Range) error {
-	return l.task(ctx, releaseTaskScript, session, "r:"+r.ID)
+	return l.endTask(ctx, releaseTaskScript, session, "r:"+r.ID, "r:"+r.ID)
 }
 
 // ClaimBatch takes objects to copy, or ErrNoWork.
@@ -267,10 +284,10 @@ func (l *Ledger) ClaimBatch(ctx context.Context, session string) (Batch, error) 
 
 // FinishBatch ends a batch: every object of it was copied, skipped, or is dirty.
 func (l *Ledger) FinishBatch(ctx context.Context, session string, b Batch, copied, skipped Progress) error {
-	return l.task(ctx, finishBatchScript, session, b.ID, b.Bucket, copied.Objects, copied.Bytes, skipped.Objects, skipped.Bytes)
+	return l.endTask(ctx, finishBatchScript, session, "c:"+b.ID, b.ID, b.Bucket, copied.Objects, copied.Bytes, skipped.Objects, skipped.Bytes)
 }
 
 // ReleaseBatch gives a batch back; it is copied from its start again.
 func (l *Ledger) ReleaseBatch(ctx context.Context, session string, b Batch) error {
-	return l.task(ctx, releaseTaskScript, session, "c:"+b.ID)
+	return l.endTask(ctx, releaseTaskScript, session, "c:"+b.ID, "c:"+b.ID)
 }

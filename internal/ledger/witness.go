@@ -20,6 +20,54 @@ type witness struct {
 	// uploads are those of copies that are not known to have ended, by their fields.
 	uploads map[string]CopyUpload
 	again   time.Time // when it was told again last
+	// claimed are tokens by session and task; ended those of claims that ended of late.
+	claimed map[string]map[string]string
+	ended   map[string][]endedTask
+}
+
+// endedTask is a claim of a task that the ledger was told the end of.
+type endedTask struct{ task, token string }
+
+// endedMost bounds what is remembered between two heartbeats.
+const endedMost = 1000
+
+// took notes that a session has claimed a task.
+func (w *witness) took(session, task, token string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.claimed == nil {
+		w.claimed, w.ended = map[string]map[string]string{}, map[string][]endedTask{}
+	}
+	if w.claimed[session] == nil {
+		w.claimed[session] = map[string]string{}
+	}
+	w.claimed[session][task] = token
+}
+
+// gave notes that its end was answered.
+func (w *witness) gave(session, task string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	token, ok := w.claimed[session][task]
+	if delete(w.claimed[session], task); ok && len(w.ended[session]) < endedMost {
+		w.ended[session] = append(w.ended[session], endedTask{task, token})
+	}
+}
+
+// given returns the ends that the session's heartbeats have not been answered since.
+func (w *witness) given(session string) []endedTask {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.ended[session])
+}
+
+// found drops the first n of them, which the ledger was asked for.
+func (w *witness) found(session string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n > 0 {
+		w.ended[session] = w.ended[session][min(n, len(w.ended[session])):]
+	}
 }
 
 // told is what a commit was answered, or, until it is, Begin; seq 0: the write is in doubt, or was recorded late.
@@ -123,6 +171,8 @@ func (w *witness) forget(session string) {
 	for _, m := range w.last {
 		delete(m, session)
 	}
+	delete(w.claimed, session)
+	delete(w.ended, session)
 }
 
 // wrote notes a write that was committed, or with seq 0 one that is in doubt.

@@ -10,7 +10,7 @@ if not id then
   return {}
 end
 once(s, ARGV[4])
-redis.call('HSET', G .. 'w:' .. s, kind .. ':' .. id, NOW)
+redis.call('HSET', G .. 'w:' .. s, kind .. ':' .. id, ARGV[4])
 if kind == 'b' then
   redis.call('HSET', G .. 'b:' .. id, 'state', 'Copying')
   return {'OK', id}

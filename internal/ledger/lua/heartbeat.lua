@@ -1,9 +1,10 @@
 -- Heartbeat registers a session or says that it still runs.
 -- ARGV: now, session, role, instance, epoch obeyed, unrecorded, adopts ("1": earlier
 -- sessions of this instance ended without unrecorded writes), number of the last heartbeat that was answered,
--- first session of this process, ms since the process began.
+-- first session of this process, ms since the process began, then task and token of each claim that the
+-- session knows to have ended since that heartbeat.
 -- Returns {"FENCED"} or {"OK", now, epoch, main, state, hold, sync, uploads, run, number,
--- lost ("1": an answered heartbeat is not known any more)}; epoch "" = no route.
+-- lost ("1": an answered heartbeat is not known any more, or the end of a task)}; epoch "" = no route.
 local s = ARGV[2]
 if fenced(s) then return {'FENCED'} end
 local k = G .. 's:' .. s
@@ -23,6 +24,10 @@ if NOW > tonumber(redis.call('GET', G .. 'tick') or 0) then redis.call('SET', G 
 local beat = redis.call('HINCRBY', k, 'beat', 1)
 -- The answer that says so may be lost too: it is said until another number comes back.
 local lost = beat <= tonumber(ARGV[8]) or redis.call('HGET', k, 'lost') == ARGV[8]
+for i = 11, #ARGV, 2 do
+  -- Nobody else would end it.
+  lost = lost or redis.call('HGET', G .. 'w:' .. s, ARGV[i]) == ARGV[i + 1]
+end
 if lost then
   beat = math.max(beat, ARGV[8] + 1)
   redis.call('HSET', k, 'beat', beat, 'lost', ARGV[8])
