@@ -76,7 +76,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			w.teeth.reply(t.p, r, &got)
 		}
 		if w.tracing {
-			w.write(t.p, "%s %q cond=%s%s -> %d %s", label, brief(body), r.Header.Get("If-Match"), r.Header.Get("If-None-Match"), got.status, brief(got.body))
+			w.write(t.p, "%s %q%s cond=%s%s -> %d %s", label, brief(body), r.Header.Get("X-Amz-Copy-Source"), r.Header.Get("If-Match"), r.Header.Get("If-None-Match"), got.status, brief(got.body))
 		}
 	})
 	switch {

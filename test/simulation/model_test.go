@@ -179,7 +179,7 @@ func (w *world) seenFrom(c strayCopy) []string {
 	for _, o := range w.history {
 		switch in := o.Input.(input); {
 		case !from[in.key]:
-		case in.kind == "read":
+		case in.kind == "read" || in.kind == "getNull":
 			held[o.Output.(output).value] = true
 		default:
 			held[in.value] = true
@@ -187,7 +187,7 @@ func (w *world) seenFrom(c strayCopy) []string {
 	}
 	for _, o := range w.history {
 		in, got := o.Input.(input), o.Output.(output)
-		if in.key == c.to && in.kind == "read" && got.value != "" && held[got.value] && !slices.Contains(out, got.value) {
+		if in.key == c.to && (in.kind == "read" || in.kind == "getNull") && got.value != "" && held[got.value] && !slices.Contains(out, got.value) {
 			out = append(out, got.value)
 		}
 	}

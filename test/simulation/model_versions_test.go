@@ -41,7 +41,7 @@ func (w *world) versionRules() *versionRules {
 	by := map[string][]porcupine.Operation{}
 	for _, o := range w.history {
 		in := o.Input.(input)
-		if by[in.key] = append(by[in.key], o); in.kind == "removeVersion" {
+		if by[in.key] = append(by[in.key], o); in.kind == "removeVersion" && in.version != "" {
 			v.taken[in.version] = true
 		}
 	}
@@ -56,6 +56,8 @@ func (w *world) versionRules() *versionRules {
 		}
 		name := removalOf(in)
 		switch {
+		case in.version == "": // a copy made it, or nobody knows
+			v.loose[name] = true
 		case w.moved == 0 || o.Return < w.moved || o.Output.(output).unknown && o.Call < w.moved:
 			w.result.faults["versionsDeleted"]++
 		case w.near(by[in.key], o):

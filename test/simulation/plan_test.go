@@ -71,6 +71,7 @@ type op struct {
 	finish        bool   // an upload is completed, not aborted
 	of            string // whose version this is about: the client's own op
 	many          bool   // by DeleteObjects
+	verb          string // what becomes of a version that is listed
 }
 
 // fault is something that happens to processes, not to single calls.

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"encoding/xml"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -148,6 +149,105 @@ func (p *plan) copyVersions(r *rand.Rand) {
 		}
 		slices.SortStableFunc(p.clients[c], func(a, b op) int { return int(a.at - b.at) })
 	}
+	// Others take what they find, whoever made it: clients or copies.
+	for c := range 2 {
+		var ops []op
+		for i := range 14 {
+			o := op{id: fmt.Sprintf("l%d.%d", c, i), kind: "listed", keys: keys[:1], at: between(r, 0, p.length())}
+			if len(p.switches) > 0 && chance(r, .7) {
+				o.at = p.switches[r.IntN(len(p.switches))].at + between(r, 0, 12*time.Second)
+			}
+			if o.verb = []string{"GET", "HEAD", "DELETE", "PUT"}[r.IntN(4)]; o.verb == "DELETE" && p.noDeletes {
+				o.verb = "GET"
+			}
+			ops = append(ops, o)
+		}
+		slices.SortStableFunc(ops, func(a, b op) int { return int(a.at - b.at) })
+		p.clients = append(p.clients, ops)
+	}
+}
+
+// useListed lists versions, and reads, deletes or copies one of them.
+func (c *client) useListed(o op) {
+	rep, ok := c.send(o, "list", request{method: "GET", query: "versions="})
+	if !ok {
+		return
+	}
+	type entry struct{ Key, VersionId, ETag string }
+	var page struct{ Version, DeleteMarker []entry }
+	if rep.Code != 200 || xml.Unmarshal([]byte(rep.body()), &page) != nil {
+		c.wrong(o, rep)
+		return
+	}
+	// What a store got before its bucket kept versions has the same id on both.
+	all := slices.DeleteFunc(append(page.Version, page.DeleteMarker...), func(e entry) bool { return e.VersionId == "null" })
+	if len(all) == 0 {
+		return
+	}
+	e := all[roll(c.w.seed, "listed "+o.id).IntN(len(all))]
+	v := version{id: e.VersionId, call: rep.call}
+	if e.ETag != "" {
+		if v.value, ok = c.valueOf(o, e.ETag); !ok {
+			return
+		}
+	}
+	c.w.mu.Lock()
+	o.of = c.w.makers[v.id]
+	gone := c.w.dropping[v.id] > 0
+	c.w.mu.Unlock()
+	rq := request{method: o.verb, key: e.Key, query: "versionId=" + url.QueryEscape(v.id)}
+	switch o.verb {
+	case "PUT":
+		rq.query, rq.header = "", http.Header{"X-Amz-Copy-Source": {"/" + bucketName + "/" + e.Key + "?versionId=" + url.QueryEscape(v.id)}}
+	case "DELETE":
+		c.w.drops(v.id)
+		c.w.take(e.Key)
+	}
+	rep, ok = c.send(o, "use", rq)
+	if o.verb == "DELETE" {
+		c.w.take(e.Key)
+	}
+	c.w.mu.Lock()
+	gone = gone || c.w.dropping[v.id] > 1 || c.w.dropping[v.id] == 1 && o.verb != "DELETE"
+	c.w.mu.Unlock()
+	missing := ok && (rep.Code == 400 || rep.Code == 404) && (gone || c.w.forgotten(v) || o.verb == "PUT" && c.w.elsewhere(v, rep))
+	switch {
+	case !ok && o.verb == "DELETE":
+		c.dropped(o, e.Key, rep, output{unknown: true})
+	case !ok && o.verb == "PUT" && v.value != "":
+		c.did(o, "write", e.Key, v.value, "", rep, output{unknown: true})
+	case !ok, missing:
+	case o.verb == "DELETE" && rep.Code == 204:
+		c.dropped(o, e.Key, rep, output{})
+		if o.of == "" {
+			c.w.count("copiesVersionsDeleted")
+		} else {
+			c.w.count("othersVersionsDeleted")
+		}
+	case o.verb == "PUT" && rep.Code == 200 && v.value != "" && strings.Contains(rep.body(), escaped(md5tag(v.value))):
+		c.know(v.value)
+		c.did(o, "write", e.Key, v.value, "", rep, output{})
+	case o.verb == "PUT" && rep.Code == 400 && v.value == "":
+	case o.verb == "GET" && rep.Code == 200 && v.value != "" && rep.body() == v.value:
+	case o.verb == "HEAD" && rep.Code == 200 && v.value != "" && rep.etag() == strings.Trim(e.ETag, `"`):
+	case (o.verb == "GET" || o.verb == "HEAD") && rep.Code == 405 && v.value == "":
+	default:
+		c.wrong(o, rep)
+	}
+}
+
+// dropped records that a version was deleted, whoever made it.
+func (c *client) dropped(o op, key string, rep *reply, out output) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.w.record(input{kind: "removeVersion", key: key, op: o.id, version: o.of}, out, rep.call, rep.ret)
+}
+
+// drops notes that somebody is about to delete a version.
+func (w *world) drops(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropping[id]++
 }
 
 // copyVersion copies the version that one of the client's own writes was answered.
@@ -168,7 +268,7 @@ func (c *client) copyVersion(o op) {
 		c.keep(o, to, v.value, rep)
 		c.w.count("versionsCopied")
 	case rep.Code == 400 && v.value == "":
-	case (rep.Code == 400 || rep.Code == 404) && (c.w.elsewhere(v, rep) || c.w.dropped(madeBy(o.of, from))):
+	case (rep.Code == 400 || rep.Code == 404) && (c.w.elsewhere(v, rep) || c.w.dropped(v, 0)):
 		// Main alone is asked for it, or nobody has it any more.
 		c.w.count("versionsNotCopied")
 	default:

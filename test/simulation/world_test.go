@@ -53,6 +53,8 @@ type world struct {
 	tagsOf    map[string][]string
 	stray     []strayCopy
 	taken     map[string]time.Time // when a version of a key was last being deleted
+	makers    map[string]string    // who made a version, by its id
+	dropping  map[string]int       // ids of versions, how often somebody has asked to delete them
 	vain      []string             // requests of workers that left a delete marker of nothing
 	left      [2]int64             // when clients began to write to the other store only; 0: never
 	mains     []mainFrom           // which store was main
@@ -85,7 +87,7 @@ const bucketName = "b"
 
 func newWorld(seed uint64, p *plan, s *server, dir string) *world {
 	w := &world{seed: seed, plan: p, redis: s, dir: dir, down: map[peer]bool{}, leases: map[string]time.Time{}, moments: map[string]chan struct{}{},
-		memo: newMemo(), taken: map[string]time.Time{}, tags: map[string]string{}, tagsOf: map[string][]string{}}
+		memo: newMemo(), taken: map[string]time.Time{}, makers: map[string]string{}, dropping: map[string]int{}, tags: map[string]string{}, tagsOf: map[string][]string{}}
 	w.result = result{faults: map[string]int{}, routes: map[string]int{}}
 	w.stores = [2]*store{newStore("source"), newStore("target")}
 	for _, st := range w.stores {
