@@ -253,6 +253,8 @@ func (c *client) do(o op) {
 		c.copy(o)
 	case "getNull", "removeNull":
 		c.onNull(o)
+	case "removeSpare", "emptySpare":
+		c.takeSpare(o)
 	case "listed":
 		c.useListed(o)
 	case "copyVersion":

@@ -245,6 +245,7 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 			return refusal(409, "BucketAlreadyOwnedByYou")
 		}
 		s.buckets[name] = s.newBucket()
+		s.buckets[name].versioned = name == s.keeps
 		return answer{200, http.Header{}, ""}
 	case r.Method == http.MethodHead:
 		return answer{200, http.Header{}, ""}

@@ -217,6 +217,7 @@ func (w *world) unhealed(ctx context.Context, l *ledger.Ledger) string {
 func (w *world) operate(ctx context.Context, l *ledger.Ledger, since time.Time) {
 	m := w.manager
 	w.mu.Lock()
+	w.emptySpare(m.state.Route.Main)
 	if a := m.state.Audit; a.Result == ledger.AuditComplete && a.Left() > 0 {
 		m.spec.Audit.Trigger = a.ID
 	}

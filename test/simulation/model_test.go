@@ -54,7 +54,11 @@ func (w *world) model() porcupine.Model {
 		Step: func(state, in, out any) (bool, any) {
 			s, i, o := state.(string), in.(input), out.(output)
 			if i.key == spare {
-				fits, next := stepSpare(s, i, o)
+				step := stepSpare
+				if w.plan.spareVersioned {
+					step = stepSpareVersions
+				}
+				fits, next := step(s, i, o)
 				return fits, next
 			}
 			now, sure := v.current(s)

@@ -47,6 +47,7 @@ type plan struct {
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
 	versioned              bool          // the bucket keeps versions
 	suspended              bool          // it did, before the migration
+	spareVersioned         bool          // the second bucket keeps them
 }
 
 // inOrder says that no write can begin on the old store: there are no uploads, and no

@@ -47,7 +47,7 @@ func (a aim) loses() bool {
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
-		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack", "lostBucket", "noReverse", "copiedVersion", "suspended"}[a]
+		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack", "lostBucket", "noReverse", "copiedVersion", "suspended", "spareVersions"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and

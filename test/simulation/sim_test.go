@@ -178,7 +178,7 @@ func games() func() game {
 	return func() game {
 		if wide {
 			wide = false
-			return game{seed - *stride, lostBucket + aim((seed-*stride)/9%uint64(aims-lostBucket))}
+			return game{seed - *stride, lostBucket + aim((seed-*stride)/9%uint64(wideAims-lostBucket))}
 		}
 		g := game{seed, aim(*aimed)}
 		wide = seed%9 == 0 && g.at == anything && !*versioned

@@ -45,8 +45,9 @@ type store struct {
 	conditional bool
 	buckets     map[string]*bucket
 	ids         int
-	versions    int // ids of versions given
-	vain        int // delete markers of nothing
+	versions    int    // ids of versions given
+	vain        int    // delete markers of nothing
+	keeps       string // a bucket that keeps versions when it is made
 }
 
 func newStore(name string) *store {

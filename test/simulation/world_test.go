@@ -92,6 +92,9 @@ func newWorld(seed uint64, p *plan, s *server, dir string) *world {
 	w.stores = [2]*store{newStore("source"), newStore("target")}
 	for _, st := range w.stores {
 		st.conditional = p.conditional
+		if p.spareVersioned {
+			st.keeps = spareBucket
+		}
 	}
 	return w
 }
