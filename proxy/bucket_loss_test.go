@@ -3,12 +3,15 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -121,28 +124,60 @@ func (r *rig) lostAll() {
 	r.must(r.ledger.MoveLoss(r.Context(), all[0], ledger.Lost, time.Now(), true))
 }
 
-// A bucket that was deleted just before the switch does not come back where the ledger
-// has kept that it was.
-func TestBucketDeletedJustBeforeTheSwitchStaysAwayAfterALoss(t *testing.T) {
-	r, _ := lossRig(t)
+// onDirty runs a function once, before what is dirty in a bucket is asked for.
+type onDirty struct {
+	once sync.Once
+	do   func()
+}
+
+func (*onDirty) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (*onDirty) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *onDirty) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if h.do != nil && slices.Contains(cmd.Args(), any("-")) && slices.Contains(cmd.Args(), any("+")) {
+			h.once.Do(h.do)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// What is newest on the old store is lost after a delete of its bucket has looked whether the
+// ledger has lost anything.
+func TestBucketIsNotDeletedWhileNobodyKnowsWhatItHolds(t *testing.T) {
+	h := &onDirty{}
+	server := newRedis(t)
+	r := newRig(t, rigOptions{redis: server.Addr, hook: h})
+	rdb := redisClient(t, server.Addr)
 	r.route(ledger.Source, ledger.Preparing)
-	_, err := r.client.S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &r.bucket})
-	r.must(err)
+	r.put(r.client, "k", "on the source alone")
 	r.settled()
 	r.route(ledger.Target, ledger.Switched)
-	r.must(r.ledger.Suspect(t.Context()))
-	all, err := r.ledger.Losses(t.Context())
-	r.must(err)
-	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Replaying, time.Time{}, false))
-	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Lost, time.Time{}, true))
-	done := make(chan int, 1)
-	go func() { done <- rawPut(r, "k", "v") }()
-	r.eventually("it waits", r.waited)
-	_, err = r.direct[ledger.Target].S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &r.bucket})
-	r.must(err)
-	r.sync()
-	if s := <-done; s != http.StatusNotFound {
-		t.Errorf("status %d", s)
+	h.do = func() {
+		r.must(r.ledger.MarkLost(r.Context(), time.Now()))
+		for _, pattern := range []string{"*:o:*", "*:x:*"} {
+			keys, err := rdb.Keys(r.Context(), pattern).Result()
+			r.must(err)
+			for _, k := range keys {
+				r.must(rdb.Del(r.Context(), k).Err())
+			}
+		}
+	}
+	done := make(chan string, 1)
+	go func() {
+		_, err := r.client.S3.DeleteBucket(r.Context(), &awss3.DeleteBucketInput{Bucket: &r.bucket}, oneTry)
+		code, _ := s3.ErrorCode(err)
+		done <- code
+	}()
+	r.moveLoss(ledger.Lost)
+	r.eventually("it is copied, and answered", func() bool { r.sync(); return len(done) > 0 })
+	if code := <-done; code != "BucketNotEmpty" {
+		t.Errorf("answered %q", code)
+	}
+	if got := r.get(r.client, "k"); got != "on the source alone" {
+		t.Errorf("it holds %q", got)
 	}
 }
 

@@ -142,7 +142,8 @@ func TestNewestBucketIsTheLedgersWordOrTheOneThatIsThere(t *testing.T) {
 		"on none":                       {Location{Route: main}, [2]bool{}, Target, false},
 		"on main":                       {Location{Route: main}, [2]bool{Target: true}, Target, true},
 		"on the old main":               {Location{Route: main}, [2]bool{Source: true}, Source, true},
-		"deleted on the old main":       {Location{Route: main, Hint: true, Store: Source}, [2]bool{Target: true}, Source, true},
+		"made again, or deleted":        {Location{Route: main, Hint: true, Store: Source}, [2]bool{Target: true}, Target, true},
+		"turned back since":             {Location{Route: Route{Main: Target, State: Switched, Uploads: Target}, Hint: true, Store: Target}, [2]bool{Source: true}, Source, true},
 		"deleted on main":               {Location{Route: main, Hint: true, Store: Target}, [2]bool{Source: true}, Target, true},
 		"made on the old main, as told": {Location{Route: main, Hint: true, Store: Source}, [2]bool{Source: true}, Source, true},
 	} {

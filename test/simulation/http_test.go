@@ -249,7 +249,7 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 		return answer{200, http.Header{}, ""}
 	case r.Method == http.MethodHead:
 		return answer{200, http.Header{}, ""}
-	case r.Method == http.MethodDelete && len(q) == 0:
+	case r.Method == http.MethodDelete && (len(q) == 0 || q.Has("list-type")): // what is not known is ignored
 		if len(b.objects) > 0 || len(b.versions) > 0 {
 			return refusal(409, "BucketNotEmpty")
 		}
