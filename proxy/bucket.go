@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -23,7 +24,7 @@ func (q *request) deleteBucket() error {
 			return q.forwardChange(c, call{in: q.in, body: q.body, write: true})
 		}
 		c.abort()
-		if err != nil {
+		if err != nil && !errors.Is(err, errLookAgain) {
 			return err
 		}
 		if time.Since(began) > q.p.cfg.MaxInFlight+burial {
@@ -68,6 +69,9 @@ func (q *request) newerElsewhere(ctx context.Context) (keys []string, main ledge
 			page, err = q.p.ledger.DirtyOrOpenRange(ctx, main, q.in.Bucket, "", after, pageLimit)
 			return err
 		})
+		if err == nil && page.Loss != ledger.Healthy && !unsure {
+			err = errLookAgain // what is dirty was lost since the bucket was looked up
+		}
 		if err != nil {
 			return nil, main, err
 		}

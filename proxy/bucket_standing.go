@@ -36,15 +36,42 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error
 	switch {
 	case err != nil || st.Route.Epoch != r.Epoch || st.Moving:
 		return false, err
-	case st.Loss != ledger.Healthy:
-		return true, nil
-	case st.Newest == r.Main:
+	case st.Loss == ledger.Lost:
+		return q.bucketDecided(ctx)
+	case st.Loss == ledger.Healthy && st.Newest == r.Main:
 		q.p.standing.Store(q.in.Bucket, r.Epoch)
 		return true, nil
 	}
-	// It may be no more than a setting that differs. A copy of what was before that could
-	// make both differ once they have been asked, but nothing of the kind is on its way.
-	return q.bothHaveBucket(ctx)
+	// It may be no more than a setting that differs. A copy of what was before that could make
+	// both differ once they have been asked, but nothing of the kind is on its way. After a loss
+	// nobody has told of it yet.
+	found, err := q.foundBuckets(ctx, q.in.Bucket)
+	return found[0] == found[1], err
+}
+
+// bucketDecided is bucketStands where the ledger has lost what it knew of the bucket.
+func (q *request) bucketDecided(ctx context.Context) (bool, error) {
+	o := ledger.Object{Bucket: q.in.Bucket}
+	loc, err := q.p.locate(ctx, o)
+	if err != nil || loc.Loss != ledger.Lost || loc.Route.State != ledger.Switched {
+		return false, err
+	}
+	_, differ, err := q.decideBucket(ctx, o, loc)
+	return !differ, err
+}
+
+// decideBucket is decide of whether a bucket exists.
+func (q *request) decideBucket(ctx context.Context, o ledger.Object, loc ledger.Location) (ledger.Store, bool, error) {
+	found, err := q.foundBuckets(ctx, o.Bucket)
+	if err != nil {
+		return 0, false, err
+	}
+	newest, differ := loc.NewestBucket(found)
+	if !differ {
+		return loc.Route.Main, false, nil
+	}
+	newest, err = q.adopt(ctx, o, newest)
+	return newest, true, err
 }
 
 // awaitBucket waits a moment for what bucketStands asks for, which began to be
@@ -57,31 +84,47 @@ func (q *request) awaitBucket(ctx context.Context, began time.Time) error {
 	return pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond))
 }
 
-// bothHaveBucket reports whether the bucket exists on both stores, or on none.
-func (q *request) bothHaveBucket(ctx context.Context) (bool, error) {
-	c := call{method: http.MethodHead, own: true, query: new(string), header: http.Header{},
-		in: s3.Request{Bucket: q.in.Bucket, Addressing: q.in.Addressing, Operation: s3.HeadBucket, Class: s3.ClassBucketRead}}
-	for _, name := range selective {
-		c.header[name] = nil
-	}
-	var found [2]bool
+// foundBuckets says which store has a bucket.
+func (q *request) foundBuckets(ctx context.Context, name string) (found [2]bool, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range found {
-		g.Go(func() error {
-			resp, err := q.send(gctx, ledger.Store(i), c)
-			if err != nil {
-				return err
-			}
-			_ = resp.Body.Close()
-			if resp.StatusCode >= 500 {
-				return fmt.Errorf("%s answers %s", ledger.Store(i), resp.Status)
-			}
-			found[i] = resp.StatusCode != http.StatusNotFound
-			return nil
+		g.Go(func() (err error) {
+			found[i], err = q.hasBucket(gctx, ledger.Store(i), name)
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return false, q.incomparable(ctx, err)
+		return found, q.incomparable(ctx, err)
 	}
-	return found[0] == found[1], nil
+	return found, nil
+}
+
+// hasBucket asks a store for a bucket. A HEAD's 404 may be a gateway's: only the store's
+// own word says that there is none.
+func (q *request) hasBucket(ctx context.Context, store ledger.Store, name string) (bool, error) {
+	c := call{method: http.MethodHead, own: true, query: new(string), header: http.Header{},
+		in: s3.Request{Bucket: name, Addressing: q.in.Addressing, Operation: s3.HeadBucket, Class: s3.ClassBucketRead}}
+	for _, h := range selective {
+		c.header[h] = nil
+	}
+	resp, err := q.send(ctx, store, c)
+	if err != nil {
+		return false, err
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		query := "location="
+		c.method, c.query, c.in.Operation = http.MethodGet, &query, s3.GetBucketLocation
+		if resp, err = q.send(ctx, store, c); err != nil {
+			return false, err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if lacksBucket(resp) {
+			return false, nil
+		}
+	}
+	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusNotFound {
+		return false, fmt.Errorf("%s answers %s", store, resp.Status)
+	}
+	return true, nil
 }

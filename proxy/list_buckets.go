@@ -47,9 +47,18 @@ func (q *request) listBuckets() error {
 		// What main shows is all that can be known.
 		return q.respondBytes(own.resp, own.doc.raw)
 	}
-	names, err := q.bucketsSeen(ctx, r.Main, own.by, other.by)
+	names, settled, err := q.bucketsSeen(ctx, r.Main, own.by, other.by)
 	if err != nil {
 		return err
+	}
+	if settled {
+		// What was copied, or deleted, since main was asked is not known to the ledger any more.
+		if again, err := q.bucketsAt(ctx, r.Main); err == nil && again.by != nil {
+			own = again
+			if names, _, err = q.bucketsSeen(ctx, r.Main, own.by, other.by); err != nil {
+				return err
+			}
+		}
 	}
 	var out strings.Builder
 	out.WriteString("<Buckets>")
@@ -68,8 +77,9 @@ func (q *request) listBuckets() error {
 	return q.respondBytes(own.resp, splice(own.doc.raw, []edit{{own.list.start, own.list.end, out.String()}}))
 }
 
-// bucketsSeen returns the names that clients see, in order.
-func (q *request) bucketsSeen(ctx context.Context, main ledger.Store, own, other map[string][]byte) ([]string, error) {
+// bucketsSeen returns the names that clients see, in order; settled says that the ledger
+// does not know why a bucket is on one store only.
+func (q *request) bucketsSeen(ctx context.Context, main ledger.Store, own, other map[string][]byte) (names []string, settled bool, err error) {
 	source := own
 	if main == ledger.Target {
 		source = other
@@ -89,18 +99,18 @@ func (q *request) bucketsSeen(ctx context.Context, main ledger.Store, own, other
 			}
 		}
 	}
-	elsewhere := make([]bool, len(doubtful))
+	elsewhere, unknown := make([]bool, len(doubtful)), make([]bool, len(doubtful))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(listParallel)
 	for i, name := range doubtful {
 		g.Go(func() error {
-			loc, err := q.p.locate(ctx, ledger.Object{Bucket: name})
-			elsewhere[i] = loc.Known && loc.Store != main
+			store, known, err := q.locate(ctx, ledger.Object{Bucket: name})
+			elsewhere[i], unknown[i] = known && store != main, !known
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for i, name := range doubtful {
 		if elsewhere[i] {
@@ -108,7 +118,7 @@ func (q *request) bucketsSeen(ctx context.Context, main ledger.Store, own, other
 		}
 	}
 	maps.DeleteFunc(seen, func(_ string, shown bool) bool { return !shown })
-	return slices.Sorted(maps.Keys(seen)), nil
+	return slices.Sorted(maps.Keys(seen)), slices.Contains(unknown, true), nil
 }
 
 // bucketsAt asks a store for its buckets. A refusal is a [storeError]; by is nil

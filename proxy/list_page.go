@@ -70,8 +70,9 @@ func noBucket(err error) bool {
 
 // fetch gets one page of a listing from a store.
 func (q *request) fetch(ctx context.Context, l listQuery, store ledger.Store, w window) (page, error) {
-	query := l.query(w)
-	resp, err := q.send(ctx, store, call{in: q.in, query: &query, own: l.own[store]})
+	query, in := l.query(w), q.in
+	in.Operation, in.Class = l.op, s3.ClassListing // the request may be about to delete the bucket
+	resp, err := q.send(ctx, store, call{in: in, method: http.MethodGet, query: &query, own: l.own[store]})
 	if err != nil {
 		return page{}, err
 	}

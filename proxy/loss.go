@@ -38,10 +38,12 @@ func (q *request) locate(ctx context.Context, o ledger.Object) (store ledger.Sto
 				return 0, false, err
 			}
 			continue
-		case loc.Route.State != ledger.Switched || o.Key == "":
+		case loc.Route.State != ledger.Switched:
 			return loc.Route.Main, false, nil
 		case loc.Loss != ledger.Lost:
 			return 0, false, errReplaying
+		case o.Key == "":
+			return q.decideBucket(ctx, o, loc)
 		}
 		return q.decide(ctx, o, loc)
 	}
@@ -69,12 +71,18 @@ func (q *request) decide(ctx context.Context, o ledger.Object, loc ledger.Locati
 	if !differ {
 		return loc.Route.Main, false, nil
 	}
+	newest, err := q.adopt(ctx, o, newest)
+	return newest, true, err
+}
+
+// adopt has the ledger know which store is newest, and returns what it knows then.
+func (q *request) adopt(ctx context.Context, o ledger.Object, newest ledger.Store) (ledger.Store, error) {
 	q.p.log.Info("the ledger lost what it knew of an object; its stores differ", "bucket", o.Bucket, "key", o.Key, "newest", newest.String())
 	err := q.p.ask(ctx, "adopt", func(ctx context.Context) (err error) {
 		newest, err = q.p.ledger.Adopt(ctx, o, newest)
 		return err
 	})
-	return newest, true, err
+	return newest, err
 }
 
 // incomparable refuses a request because a store could not be asked.

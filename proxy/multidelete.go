@@ -93,8 +93,9 @@ func (q *request) deleteObjects() error {
 	}
 }
 
-// errLookAgain: traffic has moved since versions were looked for, and nothing is done yet.
-var errLookAgain = errors.New("traffic has moved")
+// errLookAgain: what was looked for is not known any more, and nothing is done yet. Traffic has
+// moved, or data was lost.
+var errLookAgain = errors.New("look again")
 
 func (q *request) deleteEach(ctx context.Context, raw []byte, items []deleteItem, conditional bool) (answer *deleteAnswer, err error) {
 	opt := ledger.BeginOptions{Removes: true}
@@ -128,7 +129,7 @@ func (q *request) deleteItems(ctx context.Context, raw []byte, items []deleteIte
 	look := false
 	for i, it := range items {
 		keys[i] = it.key
-		look = look || it.version != "" && opt.Store == nil
+		look = look || namesVersion(it.version) && opt.Store == nil
 	}
 	changes, err := q.beginEach(ctx, keys, opt)
 	if errors.Is(err, ledger.ErrMoved) {

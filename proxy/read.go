@@ -25,7 +25,7 @@ func (q *request) read() error {
 	if q.body != nil {
 		return q.forwardTo(store, c)
 	}
-	if q.in.VersionID == "" {
+	if !namesVersion(q.in.VersionID) {
 		return q.readNewest(r, store, c)
 	}
 	if r.State == ledger.Steady {

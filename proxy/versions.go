@@ -18,6 +18,14 @@ func versionMissing(status int) bool {
 	return status == http.StatusNotFound || status == http.StatusBadRequest
 }
 
+// nullVersion is the id of what was written while a bucket kept no versions: each store
+// has one of its own under it, a copy of the other's or an older one. So what is asked of
+// it is asked of the store that has the newest version, as if no version were named.
+const nullVersion = "null"
+
+// namesVersion says that a version id is one store's alone.
+func namesVersion(id string) bool { return id != "" && id != nullVersion }
+
 // versionStore returns the store that a version id lives on, and the route by which it
 // was looked for; nil: main. Only once traffic has moved is the other store asked: before
 // that nothing but main may be written.
@@ -91,7 +99,7 @@ func (q *request) versionsAt(ctx context.Context, items []deleteItem) (main, oth
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(listParallel)
 	for i, it := range items {
-		if it.version == "" {
+		if !namesVersion(it.version) {
 			continue
 		}
 		g.Go(func() error {

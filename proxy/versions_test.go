@@ -106,3 +106,30 @@ func TestVersionOfTheFollowerStaysWhileASwitchIsPrepared(t *testing.T) {
 		t.Error("the follower has the newest version")
 	}
 }
+
+// Each store has a version of its own under the id null: it is not looked for on the
+// store that is behind.
+func TestNullVersionIsTheNewestStores(t *testing.T) {
+	r := newRig(t, rigOptions{}) // a bucket that keeps no versions has nothing else
+	r.put(r.client, "deleted", "old")
+	r.put(r.client, "taken", "old")
+	r.settled()
+	r.sync()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.del(r.client, "deleted")
+	null := "null"
+	_, err := r.client.S3.DeleteObject(t.Context(), &awss3.DeleteObjectInput{Bucket: &r.bucket, Key: aws.String("taken"), VersionId: &null})
+	r.must(err)
+	r.settled()
+	for _, key := range []string{"deleted", "taken"} {
+		out, err := r.client.S3.GetObject(t.Context(), &awss3.GetObjectInput{Bucket: &r.bucket, Key: &key, VersionId: &null})
+		if err == nil {
+			_ = out.Body.Close()
+			t.Errorf("%s is still there", key)
+		}
+		if got := r.newest(key); got != "Target" {
+			t.Errorf("%s is newest on %q", key, got)
+		}
+	}
+}

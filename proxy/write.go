@@ -17,7 +17,7 @@ import (
 func (q *request) write(opt ledger.BeginOptions) error {
 	var c *change
 	var err error
-	if q.in.VersionID != "" {
+	if namesVersion(q.in.VersionID) {
 		c, err = q.beginVersion(q.r.Context(), opt)
 	} else {
 		c, err = q.begin(q.r.Context(), []string{q.in.Key}, opt)

@@ -33,6 +33,8 @@ var (
 	errPaused = errors.New("the route changed")
 	// errNoFollowerBucket: an event will create it.
 	errNoFollowerBucket = errors.New("the follower lacks the bucket; it is being created")
+	// errBucketDiffers: an event will make both have it, or none.
+	errBucketDiffers = errors.New("one store alone has the bucket; it is being copied or deleted")
 )
 
 func (w *Worker) auditLoop(take, work context.Context) {
@@ -130,8 +132,12 @@ func (a *auditRun) buckets(ctx context.Context, follower *reader) (done bool, er
 		return false, err
 	}
 	switch {
+	case onMain != onFollower && loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched:
+		return false, a.decideBucket(ctx, loc, onMain)
 	case !onMain && onFollower && !loc.Known:
 		return false, a.from.wrap("list", errSourceGone)
+	case !onMain && onFollower && loc.Store != a.from.id:
+		return false, errBucketDiffers // main will have it
 	case !onMain:
 		return true, a.led.AdvanceAudit(ctx, a.session, a.rng, a.rng.Start(), 0, nil, true)
 	case loc.Known:
@@ -145,6 +151,22 @@ func (a *auditRun) buckets(ctx context.Context, follower *reader) (done bool, er
 	}
 	follower.ended = true
 	return false, err
+}
+
+// decideBucket has the ledger, which lost data during a switch, know which store is
+// right about a bucket that only one has; the range is gone through once both agree.
+func (a *auditRun) decideBucket(ctx context.Context, loc ledger.Location, onMain bool) error {
+	switch {
+	case loc.Route.Main != a.from.id:
+		return errPaused
+	case loc.Loss != ledger.Lost:
+		return errBucketDiffers
+	}
+	var found [2]bool
+	found[loc.Route.Main], found[loc.Route.Main.Other()] = onMain, !onMain
+	newest, _ := loc.NewestBucket(found)
+	_, err := a.led.Adopt(ctx, ledger.Object{Bucket: a.rng.Bucket}, newest)
+	return errors.Join(err, errBucketDiffers)
 }
 
 // next compares what the listings say of the next key. False: there is none.

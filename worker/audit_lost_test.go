@@ -82,3 +82,24 @@ func TestAuditDoesNotGoOnDuringASwitchThatDoesNotWaitForIt(t *testing.T) {
 		}
 	}
 }
+
+// A bucket that clients made just before the switch is on the old main alone; the
+// ledger has forgotten that it has to be copied.
+func TestAuditAfterALossFindsBucketsThatOneStoreLacks(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seed(ledger.Source, b, "k", []byte("content"))
+	l.start(nil)
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
+	l.obeyed()
+	l.lose(time.Now())
+	l.startAudit(auditETag, true, func(a *ledger.AuditSpec) { a.Switch = true }, b)
+	a := l.audited()
+	if a.Result != ledger.AuditComplete || a.Left() != 0 {
+		t.Errorf("%+v", a)
+	}
+	if _, got := l.get(ledger.Target, b, "k"); got != "content" {
+		t.Errorf("the target holds %q: %+v %v", got, a, l.keys(ledger.Target, b))
+	}
+}

@@ -426,3 +426,72 @@ func TestCommitSinceALossDoesNotComeBackOverWhatHadOvertakenIt(t *testing.T) {
 		})
 	}
 }
+
+// A task whose end is lost is its session's again, which lives: nobody else would end it.
+func TestLossOfATasksEndIsSeenByTheNextHeartbeat(t *testing.T) {
+	batch := func(f *fixture, s string) Batch {
+		b, err := f.ClaimBatch(f.ctx, s)
+		f.ok(err)
+		return b
+	}
+	for name, end := range map[string]func(f *fixture, s string, r *Range, a *AuditRange) func(){
+		"bucket": func(f *fixture, s string, _ *Range, _ *AuditRange) func() {
+			f.ok(f.AddBuckets(f.ctx, "c"))
+			b, err := f.ClaimBucket(f.ctx, s)
+			f.ok(err)
+			return func() { f.ok(f.FinishBucket(f.ctx, s, b, nil, nil)) }
+		},
+		"range": func(f *fixture, s string, r *Range, _ *AuditRange) func() {
+			return func() { f.ok(f.Advance(f.ctx, s, r, "z", nil, Progress{}, true)) }
+		},
+		"range given back": func(f *fixture, s string, r *Range, _ *AuditRange) func() {
+			return func() { f.ok(f.ReleaseRange(f.ctx, s, *r)) }
+		},
+		"batch": func(f *fixture, s string, r *Range, _ *AuditRange) func() {
+			f.ok(f.Advance(f.ctx, s, r, "z", []BatchItem{{Key: "k"}}, Progress{}, false))
+			b := batch(f, s)
+			return func() { f.ok(f.FinishBatch(f.ctx, s, b, Progress{}, Progress{})) }
+		},
+		"audited range": func(f *fixture, s string, _ *Range, a *AuditRange) func() {
+			return func() { f.ok(f.AdvanceAudit(f.ctx, s, a, "z", 1, nil, true)) }
+		},
+		"suspects, looked at again": func(f *fixture, s string, _ *Range, a *AuditRange) func() {
+			f.ok(f.AdvanceAudit(f.ctx, s, a, "z", 1, []Suspect{{Key: "k"}}, true))
+			z, err := f.ClaimSuspects(f.ctx, s)
+			f.ok(err)
+			return func() { f.ok(f.FinishSuspects(f.ctx, s, z, z.Items, time.Second, AuditCounts{}, nil, "")) }
+		},
+	} {
+		for _, lost := range []bool{true, false} {
+			t.Run(name, func(t *testing.T) {
+				f := newFixture(t, 1)
+				f.route(steady)
+				m := f.join(RoleWorker)
+				f.ok(f.AddBuckets(f.ctx, "b"))
+				b, err := f.ClaimBucket(f.ctx, m.ID())
+				f.ok(err)
+				f.ok(f.FinishBucket(f.ctx, m.ID(), b, nil, []Range{{}}))
+				r, err := f.ClaimRange(f.ctx, m.ID())
+				f.ok(err)
+				f.ok(f.StartAudit(f.ctx, AuditSpec{ID: "a", Mode: "ETag", Buckets: []string{"b"}}))
+				a, err := f.ClaimAuditRange(f.ctx, m.ID())
+				f.ok(err)
+				do := end(f, m.ID(), &r, &a)
+				f.beat(m)
+				if lost {
+					f.lost(do)
+				} else {
+					do()
+				}
+				old := m.ID()
+				f.beat(m)
+				if got := f.states(); (len(got) == 1) != lost {
+					t.Errorf("lost %t: %q", lost, got)
+				}
+				if f.beat(m); (m.ID() != old) != lost {
+					t.Errorf("lost %t: the session is %s, it was %s", lost, m.ID(), old)
+				}
+			})
+		}
+	}
+}

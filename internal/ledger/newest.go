@@ -84,3 +84,20 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 func (l Location) untouched(s Seen) bool {
 	return l.Synced > 0 && s.Found && s.Age > l.Synced+ageSlack
 }
+
+// NewestBucket says which store is right about whether a bucket exists, where the ledger
+// knows nothing certain of it any more, and whether they differ at all. Only main makes and
+// deletes buckets since the switch, so its word counts where the ledger knows of anything that
+// it did; else the bucket exists: one that is gone too early is worse than one that is
+// there for too long. That it was deleted on the old main may have been told by somebody
+// who did not live to see it made again.
+func (l Location) NewestBucket(found [2]bool) (Store, bool) {
+	main := l.Route.Main
+	switch {
+	case found[main] == found[main.Other()]:
+		return main, false
+	case found[main], l.Hint && l.Store == main && l.Route.Uploads != main:
+		return main, true
+	}
+	return main.Other(), true
+}

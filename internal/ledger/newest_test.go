@@ -256,3 +256,25 @@ func TestWhatWasInSyncUntilALossIsOlderThanWhatChangedSince(t *testing.T) {
 		})
 	}
 }
+func TestNewestBucketIsTheLedgersWordOrTheOneThatIsThere(t *testing.T) {
+	main := Route{Main: Target, State: Switched}
+	for name, c := range map[string]struct {
+		loc     Location
+		found   [2]bool
+		want    Store
+		differs bool
+	}{
+		"on both":                       {Location{Route: main}, [2]bool{true, true}, Target, false},
+		"on none":                       {Location{Route: main}, [2]bool{}, Target, false},
+		"on main":                       {Location{Route: main}, [2]bool{Target: true}, Target, true},
+		"on the old main":               {Location{Route: main}, [2]bool{Source: true}, Source, true},
+		"made again, or deleted":        {Location{Route: main, Hint: true, Store: Source}, [2]bool{Target: true}, Target, true},
+		"turned back since":             {Location{Route: Route{Main: Target, State: Switched, Uploads: Target}, Hint: true, Store: Target}, [2]bool{Source: true}, Source, true},
+		"deleted on main":               {Location{Route: main, Hint: true, Store: Target}, [2]bool{Source: true}, Target, true},
+		"made on the old main, as told": {Location{Route: main, Hint: true, Store: Source}, [2]bool{Source: true}, Source, true},
+	} {
+		if got, differs := c.loc.NewestBucket(c.found); got != c.want || differs != c.differs {
+			t.Errorf("%s: %v, differs %t", name, got, differs)
+		}
+	}
+}

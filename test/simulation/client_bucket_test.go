@@ -77,6 +77,9 @@ func (c *client) onSpare(o op) {
 		out.code = "NoSuchBucket"
 	}
 	c.did(o, o.kind, spare, o.value, "", rep, out)
+	if c.w.plan.spareVersioned {
+		c.keepSpareVersion(o, rep)
+	}
 }
 
 // stepSpare is the register's model.

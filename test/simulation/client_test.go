@@ -263,6 +263,14 @@ func (c *client) do(o op) {
 		c.conditional(o, key)
 	case "copy":
 		c.copy(o)
+	case "getNull", "removeNull":
+		c.onNull(o)
+	case "removeSpare", "emptySpare":
+		c.takeSpare(o)
+	case "listed":
+		c.useListed(o)
+	case "copyVersion":
+		c.copyVersion(o)
 	case "multipart":
 		c.multipart(o, key)
 	default:
@@ -309,6 +317,9 @@ func (c *client) deleteMany(o op) {
 		if _, rest, found := strings.Cut(rep.text(), "<Key>"+k+"</Key><DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>"); done && found {
 			id, _, _ := strings.Cut(rest, "<")
 			c.made[madeBy(o.id, k)] = version{id, "", rep.call}
+			c.w.mu.Lock()
+			c.w.makers[id] = madeBy(o.id, k)
+			c.w.mu.Unlock()
 		}
 	}
 }

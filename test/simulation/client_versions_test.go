@@ -137,6 +137,9 @@ func (c *client) keep(o op, key, value string, rep *reply) {
 		return
 	}
 	c.made[madeBy(o.id, key)] = version{id, value, rep.call}
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.w.makers[id] = madeBy(o.id, key)
 }
 
 // removeVersion deletes for good the version that one of the client's own writes was
@@ -152,6 +155,7 @@ func (c *client) removeVersion(o op) {
 			rq = request{method: "POST", query: "delete=", body: "<Delete><Object><Key>" + key + "</Key><VersionId>" + v.id + "</VersionId></Object></Delete>"}
 		}
 		c.w.take(key)
+		c.w.drops(v.id)
 		rep, ok := c.send(o, key, rq)
 		c.w.take(key)
 		code := 0
@@ -173,7 +177,7 @@ func (c *client) removeVersion(o op) {
 			c.did(o, "removeVersion", key, "", "", rep, output{unknown: !ok})
 		case c.w.forgotten(v):
 			// Its store was the other one by then, which alone knows it.
-		case c.w.dropped(madeBy(o.of, key)):
+		case c.w.dropped(v, 1):
 			// Nobody has it any more.
 		default:
 			c.wrong(o, rep)
@@ -196,8 +200,9 @@ func (w *world) awaitsVersions(rq request, began time.Time) bool {
 	if !waits || time.Since(began) < w.plan.maxInFlight {
 		return false
 	}
+	from, _, _ := strings.Cut(rq.header.Get("X-Amz-Copy-Source"), "?")
 	for key, at := range w.taken {
-		if at.After(began) && (rq.key == key || strings.HasSuffix(rq.header.Get("X-Amz-Copy-Source"), "/"+key) || strings.Contains(rq.body, "<Key>"+key+"<")) {
+		if at.After(began) && (rq.key == key || strings.HasSuffix(from, "/"+key) || strings.Contains(rq.body, "<Key>"+key+"<")) {
 			return true
 		}
 	}
@@ -219,28 +224,27 @@ func (c *client) getVersion(o op) {
 			c.wrong(o, rep)
 		}
 	case rep.Code == 405 && v.value == "":
-	case (rep.Code == 400 || rep.Code == 404) && (c.w.forgotten(v) || c.w.dropped(madeBy(o.of, key))):
+	case (rep.Code == 400 || rep.Code == 404) && (c.w.forgotten(v) || c.w.dropped(v, 0)):
 	default:
 		c.wrong(o, rep)
 	}
 }
 
-// dropped says that somebody has asked to delete a version.
-func (w *world) dropped(of string) bool {
+// dropped says that a version has been asked to be deleted more often than by its own asker.
+func (w *world) dropped(v version, own int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, o := range w.history {
-		if o.Input.(input).version == of {
-			return true
-		}
-	}
-	return false
+	return w.dropping[v.id] > own
 }
 
 // follow notes where clients write.
 func (w *world) follow(r ledger.Route) {
 	if r.Epoch == 0 {
 		return
+	}
+	if len(w.mains) == 0 || w.mains[len(w.mains)-1].main != r.Main {
+		w.clock++
+		w.mains = append(w.mains, mainFrom{w.clock, r.Main})
 	}
 	if r.State == ledger.Switched && w.moved == 0 {
 		w.clock++
@@ -261,11 +265,7 @@ func (w *world) follow(r ledger.Route) {
 func (w *world) forgotten(v version) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := ledger.Source
-	if strings.HasPrefix(v.id, w.stores[ledger.Target].versionPrefix()) {
-		at = ledger.Target
-	}
-	return w.left[at] > v.call
+	return w.left[w.storeOf(v)] > v.call
 }
 
 // listVersions reads what is latest of each key.

@@ -76,7 +76,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			w.teeth.reply(t.p, r, &got)
 		}
 		if w.tracing {
-			w.write(t.p, "%s %q cond=%s%s -> %d %s", label, brief(body), r.Header.Get("If-Match"), r.Header.Get("If-None-Match"), got.status, brief(got.body))
+			w.write(t.p, "%s %q%s cond=%s%s -> %d %s", label, brief(body), r.Header.Get("X-Amz-Copy-Source"), r.Header.Get("If-Match"), r.Header.Get("If-None-Match"), got.status, brief(got.body))
 		}
 	})
 	switch {
@@ -160,10 +160,20 @@ func (s *store) serve(r *http.Request, q url.Values, body string) answer {
 }
 
 func (s *store) copy(b *bucket, key, from string) answer {
-	path, _ := url.PathUnescape(from)
+	path, id, _ := strings.Cut(from, "?versionId=")
+	path, _ = url.PathUnescape(path)
 	_, source, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	o := b.objects[source]
-	if o == nil {
+	switch {
+	case id != "":
+		i, code := b.find(source, id)
+		if code != "" {
+			return refusal(statusOf[code], code)
+		}
+		if o = b.versions[source][i]; o.marker {
+			return refusal(400, "InvalidRequest")
+		}
+	case o == nil:
 		return refusal(404, "NoSuchKey")
 	}
 	made := b.put(key, o.data, o.header)
@@ -235,10 +245,11 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 			return refusal(409, "BucketAlreadyOwnedByYou")
 		}
 		s.buckets[name] = s.newBucket()
+		s.buckets[name].versioned = name == s.keeps
 		return answer{200, http.Header{}, ""}
 	case r.Method == http.MethodHead:
 		return answer{200, http.Header{}, ""}
-	case r.Method == http.MethodDelete && len(q) == 0:
+	case r.Method == http.MethodDelete && (len(q) == 0 || q.Has("list-type")): // what is not known is ignored
 		if len(b.objects) > 0 || len(b.versions) > 0 {
 			return refusal(409, "BucketNotEmpty")
 		}
@@ -253,6 +264,9 @@ func (s *store) serveBucket(r *http.Request, q url.Values, name string, b *bucke
 	case q.Has("location"):
 		return document("<LocationConstraint/>")
 	case q.Has("versioning"):
+		if b.suspended {
+			return document("<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>")
+		}
 		if b.versioned {
 			return document("<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
 		}

@@ -211,7 +211,7 @@ func (w *world) unhealed(ctx context.Context, l *ledger.Ledger) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a := w.manager.state.Audit
-	if a.VerifiedAt.IsZero() || a.Result == ledger.AuditRunning {
+	if w.manager.state.Route.Sync && (a.VerifiedAt.IsZero() || a.Result == ledger.AuditRunning) {
 		return fmt.Sprintf("the audit is %+v", a)
 	}
 	return ""
@@ -222,10 +222,17 @@ func (w *world) unhealed(ctx context.Context, l *ledger.Ledger) string {
 func (w *world) operate(ctx context.Context, l *ledger.Ledger, since time.Time) {
 	m := w.manager
 	w.mu.Lock()
+	w.emptySpare(m.state.Route.Main)
 	if a := m.state.Audit; a.Result == ledger.AuditComplete && a.Left() > 0 {
 		m.spec.Audit.Trigger = a.ID
 	}
 	route, waits := m.state.Route, slices.ContainsFunc(m.out.WaitingFor, func(s string) bool { return strings.Contains(s, "an audit, or somebody") })
+	if !route.Sync && route.State == ledger.Steady && w.plan.audit && time.Since(since) > 2*w.plan.maxInFlight {
+		// There is nothing to compare with any more.
+		w.speakFor(route.Main, fmt.Sprint("nothing to compare", time.Since(since)))
+		w.mu.Unlock()
+		return
+	}
 	if !w.plan.audit || !waits || time.Since(since) < 2*w.plan.maxInFlight {
 		w.mu.Unlock()
 		return
@@ -250,12 +257,17 @@ func (w *world) operate(ctx context.Context, l *ledger.Ledger, since time.Time) 
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	req := migration.DefaultRequest(route.Main)
-	if m.spec.Switch != nil {
-		req = *m.spec.Switch
-	}
-	req.Attempt = fmt.Sprint("compared", time.Since(since))
-	req.Overrides = map[migration.Guard]bool{migration.GuardAuditClean: true, migration.GuardCaughtUp: true}
-	m.spec.Switch = &req
+	w.speakFor(route.Main, fmt.Sprint("compared", time.Since(since)))
 	w.write(nil, "OPERATOR has compared the stores")
+}
+
+// speakFor overrides AuditClean. The caller holds the lock.
+func (w *world) speakFor(main ledger.Store, attempt string) {
+	req := migration.DefaultRequest(main)
+	if w.manager.spec.Switch != nil {
+		req = *w.manager.spec.Switch
+	}
+	req.Attempt = attempt
+	req.Overrides = map[migration.Guard]bool{migration.GuardAuditClean: true, migration.GuardCaughtUp: true}
+	w.manager.spec.Switch = &req
 }

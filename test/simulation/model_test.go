@@ -22,7 +22,7 @@ type input struct {
 
 // reads says that it changes nothing.
 func (i input) reads() bool {
-	return slices.Contains([]string{"read", "getSpare", "headBucket", "listSpare"}, i.kind)
+	return slices.Contains([]string{"read", "getSpare", "headBucket", "listSpare", "getNull"}, i.kind)
 }
 
 // output is what it heard.
@@ -54,7 +54,11 @@ func (w *world) model() porcupine.Model {
 		Step: func(state, in, out any) (bool, any) {
 			s, i, o := state.(string), in.(input), out.(output)
 			if i.key == spare {
-				fits, next := stepSpare(s, i, o)
+				step := stepSpare
+				if w.plan.spareVersioned {
+					step = stepSpareVersions
+				}
+				fits, next := step(s, i, o)
 				return fits, next
 			}
 			now, sure := v.current(s)
@@ -68,6 +72,9 @@ func (w *world) model() porcupine.Model {
 				return true, v.push(s, i)
 			case "removeVersion":
 				return true, v.drop(s, i)
+			case "getNull", "removeNull":
+				fits, next := v.stepNull(s, i, o)
+				return fits, next
 			}
 			fits := now == ""
 			if i.kind == "ifMatch" {
@@ -156,7 +163,7 @@ func (w *world) dropDeleted() {
 	deleted := map[string]bool{}
 	for _, o := range w.history {
 		in := o.Input.(input)
-		deleted[in.key] = deleted[in.key] || in.kind == "removeVersion" && o.Call <= w.lostAt || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
+		deleted[in.key] = deleted[in.key] || strings.HasPrefix(in.kind, "remove") && o.Call <= w.lostAt || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
 	}
 	w.history = slices.DeleteFunc(w.history, func(o porcupine.Operation) bool { return deleted[o.Input.(input).key] })
 }
@@ -176,7 +183,7 @@ func (w *world) seenFrom(c strayCopy) []string {
 	for _, o := range w.history {
 		switch in := o.Input.(input); {
 		case !from[in.key]:
-		case in.kind == "read":
+		case in.kind == "read" || in.kind == "getNull":
 			held[o.Output.(output).value] = true
 		default:
 			held[in.value] = true
@@ -184,7 +191,7 @@ func (w *world) seenFrom(c strayCopy) []string {
 	}
 	for _, o := range w.history {
 		in, got := o.Input.(input), o.Output.(output)
-		if in.key == c.to && in.kind == "read" && got.value != "" && held[got.value] && !slices.Contains(out, got.value) {
+		if in.key == c.to && (in.kind == "read" || in.kind == "getNull") && got.value != "" && held[got.value] && !slices.Contains(out, got.value) {
 			out = append(out, got.value)
 		}
 	}

@@ -20,6 +20,8 @@ type versionRules struct {
 	loose map[string]bool
 	// before are the contents that were written before each delete was answered.
 	before map[string][]string
+	// exact are deletes of a null version that ended before traffic first moved.
+	exact map[string]bool
 }
 
 const (
@@ -35,21 +37,27 @@ func removalOf(i input) string { return i.op + "/" + i.key }
 
 // versionRules looks at the whole history.
 func (w *world) versionRules() *versionRules {
-	v := &versionRules{taken: map[string]bool{}, near: map[string]bool{}, loose: map[string]bool{}, before: map[string][]string{}}
+	v := &versionRules{taken: map[string]bool{}, near: map[string]bool{}, loose: map[string]bool{}, before: map[string][]string{}, exact: map[string]bool{}}
 	by := map[string][]porcupine.Operation{}
 	for _, o := range w.history {
 		in := o.Input.(input)
-		if by[in.key] = append(by[in.key], o); in.kind == "removeVersion" {
+		if by[in.key] = append(by[in.key], o); in.kind == "removeVersion" && in.version != "" {
 			v.taken[in.version] = true
 		}
 	}
 	for _, o := range w.history {
 		in := o.Input.(input)
+		if in.kind == "removeNull" {
+			v.exact[in.op] = w.moved == 0 || o.Return < w.moved
+			w.result.faults["nullVersionsDeleted"]++
+		}
 		if in.kind != "removeVersion" {
 			continue
 		}
 		name := removalOf(in)
 		switch {
+		case in.version == "": // a copy made it, or nobody knows
+			v.loose[name] = true
 		case w.moved == 0 || o.Return < w.moved || o.Output.(output).unknown && o.Call < w.moved:
 			w.result.faults["versionsDeleted"]++
 		case w.near(by[in.key], o):

@@ -299,12 +299,12 @@ func (m *manager) ask(i int, s switchAt) {
 		to = m.state.Route.Main.Other()
 	}
 	req := migration.DefaultRequest(to)
-	req.PauseWrites, req.MaxPause, req.Attempt = s.pause, 20*time.Second, fmt.Sprint(i)
+	req.PauseWrites, req.MaxPause, req.Attempt, req.Reverse = s.pause, 20*time.Second, fmt.Sprint(i), !s.noReverse
 	// Nobody says that the stores are equal while an audit can.
 	req.Overrides = map[migration.Guard]bool{migration.GuardAuditClean: !w.plan.audit, migration.GuardCaughtUp: true}
 	m.spec.Switch = &req
 	if s.none {
 		m.spec.Switch = nil
 	}
-	w.write(nil, "ASK %v pause=%v none=%v", to, s.pause, s.none)
+	w.write(nil, "ASK %v pause=%v none=%v noReverse=%v", to, s.pause, s.none, s.noReverse)
 }

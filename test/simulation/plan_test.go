@@ -50,6 +50,8 @@ type plan struct {
 	untouched              bool          // what Redis loses is the first that was done with an object for minutes
 	uploads                bool          // clients do little but multipart uploads, begun before a switch
 	versioned              bool          // the bucket keeps versions
+	suspended              bool          // it did, before the migration
+	spareVersioned         bool          // the second bucket keeps them
 }
 
 // inOrder says that no write can begin on the old store: there are no uploads, and no
@@ -74,6 +76,7 @@ type op struct {
 	finish        bool   // an upload is completed, not aborted
 	of            string // whose version this is about: the client's own op
 	many          bool   // by DeleteObjects
+	verb          string // what becomes of a version that is listed
 	// In scenes: "at" is counted from when the route has got there ("Switched#1"), or the op
 	// begins so long after the one before. Its request to a store takes so long, there and back; an
 	// upload ends at a moment of its own.
@@ -104,12 +107,17 @@ type switchAt struct {
 	flip  bool // to whichever store is not main then
 	pause bool // PauseWrites
 	none  bool // taken away
+	// spec.switch.reverse is off: the old store is left behind.
+	noReverse bool
 }
 
 var keys = []string{"a/k0", "a/k1", "k2"}
 
 // newPlan draws a history, or one that aims at something: see rough.
 func newPlan(seed uint64, at aim) *plan {
+	if at >= lostBucket && at <= spareVersions {
+		return widePlan(seed, at)
+	}
 	p := drawPlan(seed, at)
 	if p.stage(seed, at); scenes[at] != nil {
 		return p

@@ -35,28 +35,38 @@ const (
 	lostLocks                // Redis loses everything while copies hold locks and are on their way
 	missed                   // it does, or is restarted, and a proxy dies with it: the others tell of older writes
 	anything                 // whatever the seed says
-	// Only where they are named: what other seeds stand for stays as it is.
+	// Only where they are named, and in games: what other seeds stand for stays as it is.
 	toldLate // Redis loses what was begun of late, and one proxy tells last of what it did before
 	lostBack // it loses everything with every proxy, and then the switch is turned back
+	// These play the history of the same seed under any of the others, with something in it that no other
+	// one has, see wide_test.go.
+	lostBucket    // a bucket is created and deleted around a loss of data
+	noReverse     // spec.switch.reverse is off
+	copiedVersion // copies name the version that they copy; versions are used whoever made them
+	suspended     // the bucket kept versions until it was suspended, before the migration
+	spareVersions // the second bucket keeps versions: fails still, see docs/sim.md
 	// These play one scene, see scenes_test.go.
 	raced       // a conditional write is on its way while an upload ends on the old store, and what it made is deleted
 	closing     // versions are deleted on the old store until the switch is over, and longer
 	olderCopies // everything is lost, with every proxy, when an older version has just been copied to the new main
 	unsaid      // Redis is restarted, and every proxy dies before it has said what it was answered
 	intentLost  // Redis loses that a write has begun which is answered then
-	longAgo     // it loses what came last with every proxy, and what that was about was written long before
-	undone      // it loses a switch that was just made, and the manager brings it back in pieces
-	justAfter   // it loses what was overwritten just after the switch, with who wrote it
+	// Three more losses.
+	longAgo   // it loses what came last with every proxy, and what that was about was written long before
+	undone    // it loses a switch that was just made, and the manager brings it back in pieces
+	justAfter // it loses what was overwritten just after the switch, with who wrote it
+	allAims   // how many there are
 )
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, olderCopies, unsaid, intentLost, longAgo, undone, justAfter}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket, olderCopies, unsaid, intentLost, longAgo, undone, justAfter}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
 		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack",
+		"lostBucket", "noReverse", "copiedVersion", "suspended", "spareVersions",
 		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter"}[a]
 }
 

@@ -164,9 +164,48 @@ func TestHistoriesThatFailedOnce(t *testing.T) {
 	}
 }
 
+// game is a history that is played.
+type game struct {
+	seed uint64
+	at   aim
+}
+
+func (g game) String() string {
+	if g.at == anything {
+		return fmt.Sprintf("seed %d", g.seed)
+	}
+	return fmt.Sprintf("seed %d (aim %d, %v)", g.seed, g.at, g.at)
+}
+
+// namedAims returns the aims that only names call for, and games.
+func namedAims() (out []aim) {
+	for at := anything + 1; at < allAims; at++ {
+		if at != spareVersions {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// games returns one after the other: each seed, and every ninth also with one of the aims
+// that others do not have.
+func games() func() game {
+	seed, again, more := *first, false, namedAims()
+	return func() game {
+		if again {
+			again = false
+			return game{seed - *stride, more[(seed-*stride)/9%uint64(len(more))]}
+		}
+		g := game{seed, aim(*aimed)}
+		again = seed%9 == 0 && g.at == anything && !*versioned
+		seed += *stride
+		return g
+	}
+}
+
 // failing are seeds that fail and are not mended yet, see "What fails still" in docs/sim.md.
 // A run says which it has left out; -seed plays them.
-var failing = map[uint64]string{}
+var failing = map[game]string{}
 
 func TestHistories(t *testing.T) {
 	l := newLab(t)
@@ -182,33 +221,34 @@ func TestHistories(t *testing.T) {
 		return
 	}
 	all := &tally{faults: map[string]int{}, routes: map[string]int{}, began: time.Now()}
-	var differ []uint64
+	var differ []game
 	bad := 0
 	told := time.Now()
-	for seed := *first; ; seed += *stride {
-		if *histories > 0 && all.histories >= *histories || *histories == 0 && time.Since(all.began) > *period {
+	next := games()
+	for g := next(); *histories == 0 || all.histories < *histories; g = next() {
+		if *histories == 0 && time.Since(all.began) > *period {
 			break
 		}
-		if why, known := failing[seed]; known && aim(*aimed) == anything {
-			fmt.Printf("seed %d is left out, it is known to fail: %s\n", seed, why)
+		if why, known := failing[g]; known && aim(*aimed) == anything {
+			fmt.Printf("%v is left out, it is known to fail: %s\n", g, why)
 			continue
 		}
-		p := newPlan(seed, aim(*aimed))
+		p := newPlan(g.seed, g.at)
 		if *versioned && !p.versioned {
 			continue
 		}
-		r := l.play(t, seed, p, nil, false)
+		r := l.play(t, g.seed, p, nil, false)
 		all.add(r)
 		if *twice {
-			if again := l.play(t, seed, newPlan(seed, aim(*aimed)), nil, false); again.digest != r.digest || again.problem != r.problem {
-				differ = append(differ, seed)
+			if again := l.play(t, g.seed, newPlan(g.seed, g.at), nil, false); again.digest != r.digest || again.problem != r.problem {
+				differ = append(differ, g)
 			}
 		}
 		if r.problem != "" {
 			bad++
-			t.Errorf("seed %d: %s", seed, r.problem)
+			t.Errorf("%v: %s", g, r.problem)
 			if !*goOn {
-				l.explain(t, newPlan(seed, aim(*aimed)), seed, nil, r)
+				l.explain(t, newPlan(g.seed, g.at), g.seed, nil, r)
 				break
 			}
 		}

@@ -35,6 +35,7 @@ type bucket struct {
 	objects   map[string]*object // what is current
 	uploads   map[string]*upload
 	versioned bool
+	suspended bool                 // what is written has no id of its own
 	versions  map[string][]*object // the oldest first, in a versioned bucket
 }
 
@@ -44,8 +45,9 @@ type store struct {
 	conditional bool
 	buckets     map[string]*bucket
 	ids         int
-	versions    int // ids of versions given
-	vain        int // delete markers of nothing
+	versions    int    // ids of versions given
+	vain        int    // delete markers of nothing
+	keeps       string // a bucket that keeps versions when it is made
 }
 
 func newStore(name string) *store {

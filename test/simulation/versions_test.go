@@ -14,7 +14,10 @@ import (
 
 // add makes an object, or a delete marker, the current version of a key.
 func (b *bucket) add(key string, o *object) {
-	if b.versioned {
+	if b.suspended {
+		o.version = "null"
+		b.versions[key] = append(slices.DeleteFunc(b.versions[key], func(o *object) bool { return o.version == "null" }), o)
+	} else if b.versioned {
 		b.store.versions++
 		o.version = fmt.Sprintf("%s%04d", b.store.versionPrefix(), b.store.versions)
 		b.versions[key] = append(b.versions[key], o)
@@ -81,9 +84,10 @@ func (b *bucket) find(key, id string) (int, string) {
 
 func (b *bucket) setVersioning(body string) answer {
 	var in struct{ Status string }
-	if xml.Unmarshal([]byte(body), &in) != nil || in.Status != "Enabled" {
+	if xml.Unmarshal([]byte(body), &in) != nil || in.Status != "Enabled" && in.Status != "Suspended" {
 		return refusal(400, "MalformedXML")
 	}
+	b.suspended = in.Status == "Suspended"
 	if !b.versioned {
 		for k, o := range b.objects {
 			o.version = "null"
