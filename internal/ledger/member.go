@@ -237,7 +237,6 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 			return err
 		}
 		lost = lost || gone
-		m.l.told.forget(old.id)
 	}
 	losses, err := m.l.vouch(ctx, id)
 	if err != nil {
@@ -254,8 +253,12 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	var todo []Loss
 	m.mu.Lock()
 	m.ended = m.ended[len(before):]
+	for _, old := range before {
+		m.l.told.forget(old.id) // not before what it misses is noted
+	}
 	for _, x := range losses {
-		if x.State != Suspected && (m.done[x.Shard] != x.ID || !x.Replayed[id]) {
+		// Whoever misses more, though it has told, tells again: a worker gives its session up then.
+		if x.State != Suspected && (lost || m.done[x.Shard] != x.ID || !x.Replayed[id]) {
 			todo = append(todo, x)
 		}
 	}
