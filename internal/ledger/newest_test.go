@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -252,6 +254,70 @@ func TestWhatWasInSyncUntilALossIsOlderThanWhatChangedSince(t *testing.T) {
 				if got, differ := loc.Newest(c.since, [2]Seen{Source: c.old, Target: c.main}); got != want || !differ || loc.Loss != Lost {
 					t.Errorf("restored %t: newest on %s, want %s: %+v", restored, got, want, loc)
 				}
+			}
+		})
+	}
+}
+
+// What a copy has put on main was told by its worker, unless that was so long ago that it has
+// forgotten: then it could not be told from a client's write, which can't have been lost either.
+func TestCopyOfLongAgoIsNotTakenForAClientsWrite(t *testing.T) {
+	for name, c := range map[string]struct {
+		ago  time.Duration
+		want Store
+	}{
+		"of late":  {time.Minute, Target},
+		"long ago": {3 * time.Minute, Source},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			f.write(f.Ledger, "p1")
+			f.ok(f.Settle(f.ctx, f.claim())[0]) // just before the switch
+			f.write(f.Ledger, "p1")
+			f.route(switched)
+			f.now = f.now.Add(c.ago)
+			f.restartedUnsure() // nothing was lost
+			f.now = f.now.Add(time.Second)
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			seen := [2]Seen{Source: {Found: true, ETag: "s", Age: c.ago}, Target: {Found: true, ETag: "t", Age: c.ago + time.Second}}
+			if got, differ := loc.Newest(c.ago, seen); got != c.want || !differ {
+				t.Errorf("newest on %s, want %s: %+v", got, c.want, loc)
+			}
+		})
+	}
+}
+
+// A copy may be on main though the ledger does not say so to its worker.
+func TestCopyWhoseEndIsNotKnownIsToldOf(t *testing.T) {
+	for name, end := range map[string]func(*fixture, Claim){
+		"its settlement was not answered": func(f *fixture, c Claim) {
+			f.ok(f.another().Settle(f.ctx, c)[0])
+			if err := f.Settle(f.ctx, c)[0]; !errors.Is(err, ErrClaimLost) {
+				f.t.Fatal(err)
+			}
+		},
+		"the store has not answered": func(f *fixture, c Claim) { f.ok(f.Hold(f.ctx, c)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			f.write(f.another(), "p2")
+			c := f.claim()
+			c.ETag = `"a"`
+			end(f, c)
+			f.write(f.another(), "p2")
+			f.route(switched)
+			f.ok(f.MarkLost(f.ctx, f.now))
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			_, err = f.replay(f.ctx, "w1", all, 0)
+			f.ok(err)
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			if got := strings.Join(loc.Copied, " "); got != "a" {
+				t.Errorf("%q", got)
 			}
 		})
 	}
