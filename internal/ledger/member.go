@@ -185,7 +185,8 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	} else {
 		m.register(id, a.beat)
 	}
-	if err := m.vouch(bctx, id, first, a.lost); err != nil {
+	h.beat = a.beat
+	if err := m.vouch(bctx, id, h, first, a.lost); err != nil {
 		return false, err
 	}
 	m.register(id, a.beat)
@@ -222,9 +223,9 @@ func (m *Member) Abandon() {
 }
 
 // vouch looks whether what this process was told is still known, and tells the
-// ledger again what it may have lost. first says that the session is new, lost that
-// a heartbeat is not known any more.
-func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
+// ledger again what it may have lost. h is its next heartbeat, first says that the session
+// is new, lost that a heartbeat is not known any more.
+func (m *Member) vouch(ctx context.Context, id string, h heartbeat, first, lost bool) error {
 	m.mu.Lock()
 	before := m.ended
 	m.mu.Unlock()
@@ -266,8 +267,11 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	n, err := m.l.replay(ctx, id, todo, m.o.Lands)
-	if err != nil {
+	var n int
+	if err := m.during(ctx, id, h, func(ctx context.Context) (err error) {
+		n, err = m.l.replay(ctx, id, todo, m.o.Lands)
+		return err
+	}); err != nil {
 		return err
 	}
 	m.o.Log.Info("Redis lost data; told it again what was committed of late", "objects", n)
@@ -285,6 +289,31 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 		m.next, m.acked = m.o.NewID(), 0
 	}
 	return nil
+}
+
+// tellingMost bounds how long it takes to tell everything again: some 100,000 objects.
+const tellingMost = time.Minute
+
+// during does what may take longer than a heartbeat, with heartbeats meanwhile, or the
+// session would be thought dead. Each says the same number: what they are answered is
+// answered again afterwards.
+func (m *Member) during(ctx context.Context, id string, h heartbeat, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellingMost)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	t := time.NewTicker(m.o.Interval)
+	defer t.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-t.C:
+			if a, err := m.l.heartbeat(ctx, id, h); err == nil && a.route.Epoch >= m.l.seen.Load() {
+				m.contact.Store(time.Now().UnixNano())
+			}
+		}
+	}
 }
 
 func (m *Member) register(id string, beat int64) {
