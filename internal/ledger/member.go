@@ -149,10 +149,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	}
 	m.mu.Unlock()
 	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat, process: m.first, age: m.l.local().Sub(m.born)}
-	if m.o.Unrecorded != nil {
-		h.unrecorded = m.o.Unrecorded()
-	}
-	h.adopts = m.o.Adopts && h.unrecorded == 0
+	m.count(&h)
 	// A heartbeat that is given up may still arrive, after Leave even, and register
 	// a session that holds up barriers until it is buried: the end of ctx waits.
 	bctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(4*m.o.Interval, time.Second))
@@ -208,6 +205,14 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	}
 	m.mu.Unlock()
 	return true, nil
+}
+
+// count has a heartbeat say what is unrecorded now.
+func (m *Member) count(h *heartbeat) {
+	if m.o.Unrecorded != nil {
+		h.unrecorded = m.o.Unrecorded()
+	}
+	h.adopts = m.o.Adopts && h.unrecorded == 0
 }
 
 // Abandon ends the session after a call whose outcome is unknown may have left
@@ -309,6 +314,7 @@ func (m *Member) during(ctx context.Context, id string, h heartbeat, do func(con
 		case err := <-done:
 			return err
 		case <-t.C:
+			m.count(&h)
 			if a, err := m.l.heartbeat(ctx, id, h); err == nil && a.route.Epoch >= m.l.seen.Load() {
 				m.contact.Store(time.Now().UnixNano())
 			}

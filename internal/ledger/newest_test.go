@@ -154,6 +154,7 @@ func TestLostWriteOnTheNewMainIsLaterThanWhatTheOldOneTookBefore(t *testing.T) {
 		"a worker has died too":           {nil, Gone{Proxy: true, Worker: true}, false, young, "t", Source},
 		"an upload ended on the old main": {(*fixture).late, Gone{Proxy: true}, false, young, "t", Source},
 		"a proxy died with one":           {(*fixture).lateByTheDead, Gone{Proxy: true}, false, young, "t", Source},
+		"and a conditional one":           {(*fixture).lateIfByTheDead, Gone{Proxy: true}, false, young, "t", Source},
 		"the switch has been turned back": {nil, Gone{Proxy: true}, true, young, "t", Source},
 	} {
 		for how, lose := range map[string]func(*fixture){
@@ -163,7 +164,7 @@ func TestLostWriteOnTheNewMainIsLaterThanWhatTheOldOneTookBefore(t *testing.T) {
 				f.ok(f.MarkLost(f.ctx, f.now.Add(-8*time.Second)))
 			},
 		} {
-			if name == "a proxy died with one" && how == "Redis was empty" {
+			if (name == "a proxy died with one" || name == "and a conditional one") && how == "Redis was empty" {
 				continue // nobody knows of it
 			}
 			t.Run(name+", "+how, func(t *testing.T) {
@@ -202,6 +203,23 @@ func TestLostWriteOnTheNewMainIsLaterThanWhatTheOldOneTookBefore(t *testing.T) {
 	}
 }
 
+// Nor is that an upload ended on the old main forgotten because its intent was lost.
+func TestUploadWhoseIntentWasLostHasEndedOnTheOldMain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.write(f.Ledger, "p1")
+	f.route(switched)
+	old := Source
+	in := f.begin(object, BeginOptions{Store: &old})
+	f.ok(f.rdb.Del(f.ctx, f.shard(0)+"i:p1").Err())
+	f.ok(f.Suspect(f.ctx))
+	f.ok(f.Commit(f.ctx, in))
+	f.restartedUnsure()
+	if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Over || !loc.Hint || loc.Store != Source {
+		t.Errorf("%+v %v", loc, err)
+	}
+}
+
 // late ends an upload on the old main.
 func (f *fixture) late() {
 	f.t.Helper()
@@ -210,10 +228,16 @@ func (f *fixture) late() {
 }
 
 // lateByTheDead does so by a proxy that dies before its commit.
-func (f *fixture) lateByTheDead() {
+func (f *fixture) lateByTheDead() { f.dead(BeginOptions{}) }
+
+// lateIfByTheDead does so on a condition.
+func (f *fixture) lateIfByTheDead() { f.dead(BeginOptions{InSync: true}) }
+
+func (f *fixture) dead(opt BeginOptions) {
 	f.t.Helper()
 	old := Source
-	_, err := f.another().Begin(f.ctx, "p3", object, BeginOptions{Store: &old})
+	opt.Store = &old
+	_, err := f.another().Begin(f.ctx, "p3", object, opt)
 	f.ok(err)
 	_, err = f.Bury(f.ctx, "p3", 0)
 	f.ok(err)
