@@ -29,8 +29,8 @@ const (
 )
 
 var (
-	// errPaused: a switch has begun, or the migration is paused; the audit goes on later.
-	errPaused = errors.New("the route changed")
+	// errPaused: a switch has begun, or the migration is paused, or the session was given up; the audit goes on later.
+	errPaused = errors.New("the route, or the session, changed")
 	// errNoFollowerBucket: an event will create it.
 	errNoFollowerBucket = errors.New("the follower lacks the bucket; it is being created")
 	// errBucketDiffers: an event will make both have it, or none.
@@ -99,8 +99,8 @@ func (w *Worker) auditRange(ctx context.Context, session string, r ledger.Route,
 		if err := a.advance(ctx, !more); err != nil || !more {
 			return err
 		}
-		if now, ok := w.member.Route(); !ok || !goesOn(now, rng.AuditTask) || now.Main != r.Main {
-			return errPaused
+		if now, ok := w.member.Route(); !ok || !goesOn(now, rng.AuditTask) || now.Main != r.Main || w.member.ID() != session {
+			return errPaused // nobody would miss what a session that was given up was told here: the ledger's cursor counts
 		}
 		if time.Since(lastSplit) >= splitEvery {
 			lastSplit = time.Now()

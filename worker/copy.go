@@ -118,7 +118,7 @@ func (w *Worker) copyClaim(ctx context.Context, c ledger.Claim, on class) (resul
 	}
 	var late *mayLand
 	if errors.As(err, &late) {
-		w.hold(c, late, on)
+		w.hold(k.c, late, on)
 		r = result{outcome: dropped}
 		w.metrics.done(on, began, r)
 		return r, late

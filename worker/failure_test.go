@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -312,6 +313,30 @@ func (l *lab) landsLate(such func(*http.Request) bool) (lost chan struct{}, land
 		return nil, io.ErrUnexpectedEOF
 	})
 	return lost, landed
+}
+
+// After a loss it is told of a copy that got no answer, too: it may be what main holds.
+func TestCopyWithoutAnAnswerIsToldOfAfterALoss(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	w, _ := l.start(nil)
+	lost, _ := l.landsLate(func(r *http.Request) bool { return r.Method == http.MethodPut })
+	l.put(b, "k", "1")
+	<-lost
+	waitFor(t, func() bool { return count(w.metrics.objects.WithLabelValues("event", "dropped")) == 1 })
+	l.must(l.led.MarkLost(t.Context(), time.Now()))
+	rdb := redis.NewClient(&redis.Options{Addr: l.redis})
+	defer func() { _ = rdb.Close() }()
+	waitFor(t, func() bool {
+		all, err := l.led.Losses(t.Context())
+		return err == nil && len(all) == 1 && len(all[0].Replayed) > 0
+	})
+	out, _ := l.get(ledger.Source, b, "k")
+	if got, err := rdb.HGet(t.Context(), "cf:{test/0}:put", "t"+b+"\x00k").Result(); err != nil || !strings.Contains(got, strings.Trim(*out.ETag, `"`)) {
+		t.Errorf("%q %v", got, err)
+	}
 }
 
 // A bucket's delete that got no answer may land on one that was made again since,

@@ -53,8 +53,8 @@ func (w *Worker) listRange(ctx context.Context, session string, r ledger.Route, 
 		if !more {
 			return nil
 		}
-		if now, ok := w.member.Route(); !ok || !now.Run || now.Main != r.Main {
-			return errors.New("the route changed")
+		if now, ok := w.member.Route(); !ok || !now.Run || now.Main != r.Main || w.member.ID() != session {
+			return errPaused
 		}
 		if time.Since(lastSplit) >= splitEvery {
 			if err := w.split(ctx, session, from, rng); err != nil {

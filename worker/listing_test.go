@@ -34,6 +34,43 @@ func TestListingIsSplitBetweenIdleWorkersWithoutHolesOrDoubles(t *testing.T) {
 	}
 }
 
+// Nobody would miss it if Redis lost what a session that was given up was told: its page would be
+// left out.
+func TestRangesOfASessionThatWasGivenUpGoOnFromTheLedgersCursor(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seedMany(b, "%05d", 1001)
+	w, err := New(Config{Ledger: l.led, Instance: "w", Stores: l.worker, Capabilities: l.can})
+	l.must(err)
+	beat := func() {
+		for again := true; again; {
+			again, err = w.member.Beat(t.Context())
+			l.must(err)
+		}
+	}
+	beat()
+	session := w.member.ID()
+	l.must(l.led.AddBuckets(t.Context(), b))
+	_, err = l.led.ClaimBucket(t.Context(), session)
+	l.must(err)
+	l.must(l.led.FinishBucket(t.Context(), session, b, nil, []ledger.Range{{}}))
+	list, err := l.led.ClaimRange(t.Context(), session)
+	l.must(err)
+	l.startAudit(auditETag, false, nil, b)
+	audit, err := l.led.ClaimAuditRange(t.Context(), session)
+	l.must(err)
+	w.member.Abandon()
+	beat()
+	if err := w.listRange(t.Context(), session, l.route, &list); !errors.Is(err, errPaused) || list.Cursor != "00999" {
+		t.Errorf("listed to %q: %v", list.Cursor, err)
+	}
+	if err := w.auditRange(t.Context(), session, l.route, &audit); !errors.Is(err, errPaused) || audit.Cursor != "00249" {
+		t.Errorf("compared to %q: %v", audit.Cursor, err)
+	}
+}
+
 func TestListingThatContradictsItselfIsAnError(t *testing.T) {
 	page := func(truncated bool, keys ...string) string {
 		s := fmt.Sprintf("<ListBucketResult><IsTruncated>%v</IsTruncated>", truncated)

@@ -132,10 +132,7 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 // within ttl; where the store can, make it conditional on what it holds now.
 // ErrClaimLost: a client was first; drop the copy.
 func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
-	etag := bare(c.ETag)
-	if etag != "" {
-		l.told.putting(c.Object, c.To, etag)
-	}
+	etag := l.putting(c)
 	v, err := l.run(ctx, l.callAs(lockScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), ttl.Milliseconds(), etag, flag(c.Fenced)))
 	if err != nil {
 		return err
@@ -147,12 +144,22 @@ func (l *Ledger) Lock(ctx context.Context, c Claim, ttl time.Duration) error {
 	return nil
 }
 
+// putting notes, to be told after a loss, that a copy has put its content on the follower, or may
+// yet: whatever the ledger comes to say of it. It returns that content's ETag.
+func (l *Ledger) putting(c Claim) string {
+	etag := bare(c.ETag)
+	if etag != "" {
+		l.told.putting(c.Object, c.To, etag)
+	}
+	return etag
+}
+
 // Settle says that the follower now holds each claim's Version. Per claim: nil,
 // ErrClaimLost (the object is copied again), ErrOverrun, or a ledger error. One pipeline.
 func (l *Ledger) Settle(ctx context.Context, claims ...Claim) []error {
 	calls := make([]call, len(claims))
 	for i, c := range claims {
-		calls[i] = l.callAs(settleScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version, bare(c.ETag))
+		calls[i] = l.callAs(settleScript, l.shardOf(c.Object), c.Session, c.token, c.Object.Bucket, c.Object.Key, c.From.code(), c.Version, l.putting(c))
 	}
 	vs, errs := l.runAll(ctx, calls)
 	for i, c := range claims {
@@ -200,6 +207,7 @@ func (l *Ledger) Unclaim(ctx context.Context, claims ...Claim) error {
 // Hold keeps a claim whose copy may still land, unknown to us. Its object is dirty
 // until the claim has ended.
 func (l *Ledger) Hold(ctx context.Context, c Claim) error {
+	l.putting(c)
 	return l.release(ctx, "hold", "", 0, c)
 }
 

@@ -27,7 +27,7 @@ import "strconv"
 //	wit          hash    sequence that each session was told last       until it was buried, or left
 //	floor        hash    what a session must have been told to begin    until it was buried, or left
 //	loss         hash    a loss of data: state, id, at, base, first, flip  until healed
-//	put          hash    ETags that copies have put on main, as told    until healed
+//	put          hash    ETags that copies have put on stores, as told  until healed
 //	vouched      hash    sessions that miss nothing; replayed: that told as loss
 //	had          hash    what was left of what each session was told    until it has told
 //	ulost        string  the ledger lost which uploads it remembered    until Steady

@@ -29,8 +29,9 @@ type Location struct {
 	// Kept: so it says that the old main does, and only what came last can be lost.
 	Kept bool
 	// Over: and that it took what it has before main changed; and Copied is complete, as
-	// far as what copies did of late.
-	Over bool
+	// far as what copies did within Reach.
+	Over  bool
+	Reach time.Duration
 	// Synced is how long ago both stores held the same, at the latest, where the ledger
 	// has kept nothing of the object: only what came last can be lost. 0: that is not known.
 	Synced time.Duration
@@ -47,7 +48,8 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	}
 	a := strs(v)
 	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
-		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12]), Over: a[13] == "1"}
+		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12]), Over: a[13] == "1",
+		Reach: ringFor + time.Duration(number(a[15]))*time.Millisecond}
 	if a[14] != "" {
 		loc.Synced = time.Duration(number(a[14]))*time.Millisecond + ringFor
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -493,5 +494,46 @@ func TestLossOfATasksEndIsSeenByTheNextHeartbeat(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// slow makes each pipeline of a script take its time.
+type slow struct {
+	refusing
+	by time.Duration
+}
+
+func (slow) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (s slow) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if a := cmds[0].Args(); len(a) > 1 && a[1] == s.sha {
+			time.Sleep(s.by)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// A process may have more to tell than goes between two heartbeats: it tells it all, and lives.
+func TestMuchIsToldAgainToo(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(switched)
+	p := f.Join(MemberOptions{Role: RoleProxy, Instance: "p", Interval: 100 * time.Millisecond})
+	f.beat(p)
+	for i := range 12 * replayStep {
+		f.told.wrote(Object{"b", strconv.Itoa(i)}, told{Target, 1, 1, false})
+	}
+	f.ok(f.MarkLost(f.ctx, f.now))
+	f.rdb.AddHook(slow{refusing{sha: f.ownOf(replayScript).sha}, 150 * time.Millisecond})
+	before := p.beat
+	f.beat(p)
+	f.beat(p)
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	if !all[0].Replayed[p.ID()] || p.beat < before+5 {
+		t.Errorf("%+v, %d heartbeats", all[0], p.beat-before)
 	}
 }

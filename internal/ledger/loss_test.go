@@ -624,6 +624,14 @@ func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
 				f.nextTask(w)
 				w.Abandon()
 			},
+			"under another session, and not noted at first": func(f *fixture, w *Member) {
+				w.Abandon()
+				next := true
+				f.rdb.AddHook(refusing{suspectScript.sha, &next})
+				if _, err := w.Beat(f.ctx); err == nil {
+					f.t.Fatal("it was noted")
+				}
+			},
 		} {
 			t.Run(name+", "+how, func(t *testing.T) {
 				f := newFixture(t, 1)
@@ -642,6 +650,26 @@ func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Nor is it ended while others still tell again what they did, by a worker that has.
+func TestLossOfWhatBecameOfATaskIsSeenWhileAnotherIsDealtWith(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	w := f.join(RoleWorker)
+	f.ok(f.AddBuckets(f.ctx, "b"))
+	f.ok(f.MarkLost(f.ctx, f.now))
+	f.beat(w) // gives its session up
+	f.beat(w)
+	before := w.ID()
+	_, err := f.ClaimBucket(f.ctx, before)
+	f.ok(err)
+	f.lost(func() { f.ok(f.FinishBucket(f.ctx, before, "b", nil, nil)) })
+	f.beat(w)
+	f.beat(w)
+	if w.ID() == before {
+		t.Error("it keeps a task that it does not know of")
 	}
 }
 

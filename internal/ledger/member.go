@@ -149,10 +149,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	}
 	m.mu.Unlock()
 	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat, process: m.first, age: m.l.local().Sub(m.born)}
-	if m.o.Unrecorded != nil {
-		h.unrecorded = m.o.Unrecorded()
-	}
-	h.adopts = m.o.Adopts && h.unrecorded == 0
+	m.count(&h)
 	// A heartbeat that is given up may still arrive, after Leave even, and register
 	// a session that holds up barriers until it is buried: the end of ctx waits.
 	bctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(4*m.o.Interval, time.Second))
@@ -185,7 +182,8 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	} else {
 		m.register(id, a.beat)
 	}
-	if err := m.vouch(bctx, id, first, a.lost); err != nil {
+	h.beat = a.beat
+	if err := m.vouch(bctx, id, h, first, a.lost); err != nil {
 		return false, err
 	}
 	m.register(id, a.beat)
@@ -209,6 +207,14 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// count has a heartbeat say what is unrecorded now.
+func (m *Member) count(h *heartbeat) {
+	if m.o.Unrecorded != nil {
+		h.unrecorded = m.o.Unrecorded()
+	}
+	h.adopts = m.o.Adopts && h.unrecorded == 0
+}
+
 // Abandon ends the session after a call whose outcome is unknown may have left
 // claims or tasks in it that this process does not know of: a new session is
 // registered with the next heartbeat, and the old one is buried, which gives
@@ -222,9 +228,9 @@ func (m *Member) Abandon() {
 }
 
 // vouch looks whether what this process was told is still known, and tells the
-// ledger again what it may have lost. first says that the session is new, lost that
-// a heartbeat is not known any more.
-func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
+// ledger again what it may have lost. h is its next heartbeat, first says that the session
+// is new, lost that a heartbeat is not known any more.
+func (m *Member) vouch(ctx context.Context, id string, h heartbeat, first, lost bool) error {
 	m.mu.Lock()
 	before := m.ended
 	m.mu.Unlock()
@@ -237,7 +243,6 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 			return err
 		}
 		lost = lost || gone
-		m.l.told.forget(old.id)
 	}
 	losses, err := m.l.vouch(ctx, id)
 	if err != nil {
@@ -254,8 +259,12 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	var todo []Loss
 	m.mu.Lock()
 	m.ended = m.ended[len(before):]
+	for _, old := range before {
+		m.l.told.forget(old.id) // not before what it misses is noted
+	}
 	for _, x := range losses {
-		if x.State != Suspected && (m.done[x.Shard] != x.ID || !x.Replayed[id]) {
+		// Whoever misses more, though it has told, tells again: a worker gives its session up then.
+		if x.State != Suspected && (lost || m.done[x.Shard] != x.ID || !x.Replayed[id]) {
 			todo = append(todo, x)
 		}
 	}
@@ -263,8 +272,11 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	n, err := m.l.replay(ctx, id, todo, m.o.Lands)
-	if err != nil {
+	var n int
+	if err := m.during(ctx, id, h, func(ctx context.Context) (err error) {
+		n, err = m.l.replay(ctx, id, todo, m.o.Lands)
+		return err
+	}); err != nil {
 		return err
 	}
 	m.o.Log.Info("Redis lost data; told it again what was committed of late", "objects", n)
@@ -282,6 +294,32 @@ func (m *Member) vouch(ctx context.Context, id string, first, lost bool) error {
 		m.next, m.acked = m.o.NewID(), 0
 	}
 	return nil
+}
+
+// tellingMost bounds how long it takes to tell everything again: some 100,000 objects.
+const tellingMost = time.Minute
+
+// during does what may take longer than a heartbeat, with heartbeats meanwhile, or the
+// session would be thought dead. Each says the same number: what they are answered is
+// answered again afterwards.
+func (m *Member) during(ctx context.Context, id string, h heartbeat, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellingMost)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	t := time.NewTicker(m.o.Interval)
+	defer t.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-t.C:
+			m.count(&h)
+			if a, err := m.l.heartbeat(ctx, id, h); err == nil && a.route.Epoch >= m.l.seen.Load() {
+				m.contact.Store(time.Now().UnixNano())
+			}
+		}
+	}
 }
 
 func (m *Member) register(id string, beat int64) {

@@ -43,7 +43,8 @@ const (
 //     main has nothing, and the ledger has kept that it is the newest, it was deleted there;
 //   - the ledger's word that the old main has it, unless main's is clearly younger: an
 //     upload ended there. Where none did since main changed, and no copy can have put there
-//     what main has, it is enough that main's is not clearly older: a client did, later;
+//     what main has, it is enough that main's is not clearly older: a client did, later. What
+//     main got so long ago (Reach) that nobody would tell of a copy any more can't be lost;
 //   - but for uploads only main has taken writes since it changed: what was written
 //     there since is the newest, else what the old main holds, which took them all
 //     before. Where main has nothing, its clients have deleted it since, unless the old
@@ -64,7 +65,7 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	case main.Found && (old.Found || l.Kept) && slices.Contains(l.Copied, bare(main.ETag)):
 		return r.Main.Other(), true
 	case main.Found && old.Found && l.Hint && l.Store != r.Main && main.Age+ageSlack >= old.Age:
-		if l.Over && r.Uploads != r.Main && main.Age <= min(old.Age, since)+ageSlack {
+		if l.Over && r.Uploads != r.Main && main.Age <= min(old.Age, since)+ageSlack && main.Age+ageSlack < l.Reach {
 			return r.Main, true
 		}
 		return r.Main.Other(), true

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -152,6 +154,7 @@ func TestLostWriteOnTheNewMainIsLaterThanWhatTheOldOneTookBefore(t *testing.T) {
 		"a worker has died too":           {nil, Gone{Proxy: true, Worker: true}, false, young, "t", Source},
 		"an upload ended on the old main": {(*fixture).late, Gone{Proxy: true}, false, young, "t", Source},
 		"a proxy died with one":           {(*fixture).lateByTheDead, Gone{Proxy: true}, false, young, "t", Source},
+		"and a conditional one":           {(*fixture).lateIfByTheDead, Gone{Proxy: true}, false, young, "t", Source},
 		"the switch has been turned back": {nil, Gone{Proxy: true}, true, young, "t", Source},
 	} {
 		for how, lose := range map[string]func(*fixture){
@@ -161,7 +164,7 @@ func TestLostWriteOnTheNewMainIsLaterThanWhatTheOldOneTookBefore(t *testing.T) {
 				f.ok(f.MarkLost(f.ctx, f.now.Add(-8*time.Second)))
 			},
 		} {
-			if name == "a proxy died with one" && how == "Redis was empty" {
+			if (name == "a proxy died with one" || name == "and a conditional one") && how == "Redis was empty" {
 				continue // nobody knows of it
 			}
 			t.Run(name+", "+how, func(t *testing.T) {
@@ -200,6 +203,23 @@ func TestLostWriteOnTheNewMainIsLaterThanWhatTheOldOneTookBefore(t *testing.T) {
 	}
 }
 
+// Nor is that an upload ended on the old main forgotten because its intent was lost.
+func TestUploadWhoseIntentWasLostHasEndedOnTheOldMain(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.write(f.Ledger, "p1")
+	f.route(switched)
+	old := Source
+	in := f.begin(object, BeginOptions{Store: &old})
+	f.ok(f.rdb.Del(f.ctx, f.shard(0)+"i:p1").Err())
+	f.ok(f.Suspect(f.ctx))
+	f.ok(f.Commit(f.ctx, in))
+	f.restartedUnsure()
+	if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Over || !loc.Hint || loc.Store != Source {
+		t.Errorf("%+v %v", loc, err)
+	}
+}
+
 // late ends an upload on the old main.
 func (f *fixture) late() {
 	f.t.Helper()
@@ -208,10 +228,16 @@ func (f *fixture) late() {
 }
 
 // lateByTheDead does so by a proxy that dies before its commit.
-func (f *fixture) lateByTheDead() {
+func (f *fixture) lateByTheDead() { f.dead(BeginOptions{}) }
+
+// lateIfByTheDead does so on a condition.
+func (f *fixture) lateIfByTheDead() { f.dead(BeginOptions{InSync: true}) }
+
+func (f *fixture) dead(opt BeginOptions) {
 	f.t.Helper()
 	old := Source
-	_, err := f.another().Begin(f.ctx, "p3", object, BeginOptions{Store: &old})
+	opt.Store = &old
+	_, err := f.another().Begin(f.ctx, "p3", object, opt)
 	f.ok(err)
 	_, err = f.Bury(f.ctx, "p3", 0)
 	f.ok(err)
@@ -276,5 +302,69 @@ func TestNewestBucketIsTheLedgersWordOrTheOneThatIsThere(t *testing.T) {
 		if got, differs := c.loc.NewestBucket(c.found); got != c.want || differs != c.differs {
 			t.Errorf("%s: %v, differs %t", name, got, differs)
 		}
+	}
+}
+
+// What a copy has put on main was told by its worker, unless that was so long ago that it has
+// forgotten: then it could not be told from a client's write, which can't have been lost either.
+func TestCopyOfLongAgoIsNotTakenForAClientsWrite(t *testing.T) {
+	for name, c := range map[string]struct {
+		ago  time.Duration
+		want Store
+	}{
+		"of late":  {time.Minute, Target},
+		"long ago": {3 * time.Minute, Source},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			f.write(f.Ledger, "p1")
+			f.ok(f.Settle(f.ctx, f.claim())[0]) // just before the switch
+			f.write(f.Ledger, "p1")
+			f.route(switched)
+			f.now = f.now.Add(c.ago)
+			f.restartedUnsure() // nothing was lost
+			f.now = f.now.Add(time.Second)
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			seen := [2]Seen{Source: {Found: true, ETag: "s", Age: c.ago}, Target: {Found: true, ETag: "t", Age: c.ago + time.Second}}
+			if got, differ := loc.Newest(c.ago, seen); got != c.want || !differ {
+				t.Errorf("newest on %s, want %s: %+v", got, c.want, loc)
+			}
+		})
+	}
+}
+
+// A copy may be on main though the ledger does not say so to its worker.
+func TestCopyWhoseEndIsNotKnownIsToldOf(t *testing.T) {
+	for name, end := range map[string]func(*fixture, Claim){
+		"its settlement was not answered": func(f *fixture, c Claim) {
+			f.ok(f.another().Settle(f.ctx, c)[0])
+			if err := f.Settle(f.ctx, c)[0]; !errors.Is(err, ErrClaimLost) {
+				f.t.Fatal(err)
+			}
+		},
+		"the store has not answered": func(f *fixture, c Claim) { f.ok(f.Hold(f.ctx, c)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			f.write(f.another(), "p2")
+			c := f.claim()
+			c.ETag = `"a"`
+			end(f, c)
+			f.write(f.another(), "p2")
+			f.route(switched)
+			f.ok(f.MarkLost(f.ctx, f.now))
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			_, err = f.replay(f.ctx, "w1", all, 0)
+			f.ok(err)
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			if got := strings.Join(loc.Copied, " "); got != "a" {
+				t.Errorf("%q", got)
+			}
+		})
 	}
 }

@@ -36,8 +36,12 @@ func (r *ring[T]) keep(o Object, with func(T) T) {
 	if r.of == nil {
 		r.of = map[Object]kept[T]{}
 	}
-	now := time.Now()
-	r.of[o] = kept[T]{with(r.of[o].what), now}
+	now, was := time.Now(), r.of[o]
+	if now.Sub(was.at) < time.Second { // one place is enough for what is begun, then done, or done again and again
+		r.of[o] = kept[T]{with(was.what), was.at}
+		return
+	}
+	r.of[o] = kept[T]{with(was.what), now}
 	r.old = append(r.old, aged{o, now})
 	r.trim(now)
 }

@@ -316,9 +316,8 @@ func TestWorkerThatTheLedgerHasForgottenIsMissed(t *testing.T) {
 				if err != nil || len(all) == 0 || all[0].State != ledger.Lost {
 					t.Fatalf("%+v %v", all, err)
 				}
-				uncopied, _ := w.rdb.HGet(w.ctx, "cf:{m/0}:loss", "uncopied").Result()
-				if (uncopied == "1") != c.gone {
-					t.Errorf("%q", uncopied)
+				if told, err := w.rdb.HExists(w.ctx, "cf:{m/0}:loss", "copied").Result(); told == c.gone || err != nil {
+					t.Error(told, err)
 				}
 			})
 		}

@@ -11,5 +11,5 @@ if ARGV[4] == '' then
 end
 redis.call('HSET', P .. 'loss', 'state', ARGV[4])
 if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end
-if ARGV[6] == '1' then redis.call('HSET', P .. 'loss', 'uncopied', '1') end
+if ARGV[4] == 'lost' and ARGV[6] ~= '1' then redis.call('HSET', P .. 'loss', 'copied', NOW) end -- it is known what copies did of late
 return 1

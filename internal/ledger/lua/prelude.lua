@@ -84,7 +84,7 @@ if WHO ~= '' and EPOCH and tonumber(TOLD) > tonumber(redis.call('HGET', P .. 'wi
     redis.call('HSET', P .. 'loss', 'id', loss[3], 'state', 'replay', 'at', NOW, 'base', BASE)
     if redis.call('HSETNX', P .. 'loss', 'first', BASE) == 1 then FIRST = BASE end
     redis.call('HSETNX', P .. 'loss', 'began', NOW)
-    redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
+    redis.call('HDEL', P .. 'loss', 'forget', 'copied')
     redis.call('DEL', P .. 'vouched', P .. 'replayed', P .. 'had')
   end
   LOSS = 'replay'

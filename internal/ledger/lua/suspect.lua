@@ -15,7 +15,7 @@ redis.call('SET', P .. 'seq', seq)
 redis.call('HSET', P .. 'loss', 'id', ARGV[2], 'state', state, 'at', NOW, 'base', seq)
 redis.call('HSETNX', P .. 'loss', 'first', seq)
 redis.call('HSETNX', P .. 'loss', 'began', NOW)
-redis.call('HDEL', P .. 'loss', 'forget', 'uncopied')
+redis.call('HDEL', P .. 'loss', 'forget', 'copied')
 if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'restored', '1') end
 if ARGV[4] ~= '' then redis.call('HSET', P .. 'loss', 'flip', ARGV[4]) end
 redis.call('DEL', P .. 'vouched', P .. 'replayed')
