@@ -315,3 +315,19 @@ func TestLossOfATasksEndIsSeenByTheNextHeartbeat(t *testing.T) {
 		}
 	}
 }
+
+// A ledger that came back from before a switch does not know that the old store takes writes.
+func TestOlderLedgerDoesNotSayThatTheSwitchHasEnded(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.lost(func() {
+		f.route(switched)
+		r, err := f.Route(f.ctx)
+		f.ok(err)
+		f.saw(r.Epoch) // as a process does which obeys it
+	})
+	target := Target
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &target, InSync: true}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+}
