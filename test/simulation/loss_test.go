@@ -106,6 +106,7 @@ func (w *world) lose(f fault) {
 		x.from, kept = time.Now(), w.snapshot()
 	}
 	x.to = time.Now()
+	w.shakenAt = w.clock
 	if f.kind != "restart" {
 		w.lostAt = w.clock
 	}
