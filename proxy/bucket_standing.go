@@ -20,7 +20,7 @@ import (
 // main creates and deletes buckets: so a proxy asks once a switch for each bucket.
 //
 // If it does not, or the route is not r any more, the request must let go of what it
-// holds, for the bucket may wait for that, and find out again where to go: awaitBucket.
+// holds, for the bucket may wait for that, and find out again where to go: untilBucketStands.
 func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error) {
 	if r.State != ledger.Switched {
 		return true, nil
@@ -82,6 +82,23 @@ func (q *request) awaitBucket(ctx context.Context, began time.Time) error {
 	}
 	q.p.metrics.wait("bucket")
 	return pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond))
+}
+
+// untilBucketStands waits, holding nothing, until what was begun by route r may begin again.
+// To begin again and again instead would keep off the very copies that it waits for.
+func (q *request) untilBucketStands(ctx context.Context, r ledger.Route, began time.Time) error {
+	for {
+		if err := q.awaitBucket(ctx, began); err != nil {
+			return err
+		}
+		now, err := q.p.obeyed(ctx)
+		if err != nil || now.Epoch > r.Epoch {
+			return err
+		}
+		if stands, err := q.bucketStands(ctx, r); stands || err != nil {
+			return err
+		}
+	}
 }
 
 // foundBuckets says which store has a bucket.

@@ -153,3 +153,40 @@ func TestKeyOfABucketMadeAgainIsMissingNotItsBucket(t *testing.T) {
 		t.Errorf("%q: %v", code, err)
 	}
 }
+
+// Whoever waits for a bucket keeps off no copy that it waits for.
+func TestRequestsThatWaitForABucketHoldNoIntent(t *testing.T) {
+	for name, do := range map[string]func(*rig) int{
+		"write": func(r *rig) int { return rawPut(r, "k", "v") },
+		"delete many": func(r *rig) int {
+			_, err := r.client.S3.DeleteObjects(r.Context(), &awss3.DeleteObjectsInput{Bucket: &r.bucket, Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: aws.String("k")}}}})
+			r.must(err)
+			return 200
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			r.newBucket()
+			r.route(ledger.Target, ledger.Switched)
+			intents := func() int64 {
+				s, err := r.ledger.Stats(r.Context())
+				r.must(err)
+				return s.Intents[ledger.Source] + s.Intents[ledger.Target]
+			}
+			done := make(chan int, 1)
+			go func() { done <- do(r) }()
+			r.eventually("it waits", r.waited)
+			r.eventually("it holds nothing", func() bool { return intents() == 0 })
+			for range 200 {
+				if intents() > 0 {
+					t.Fatal("it has begun again")
+				}
+				time.Sleep(time.Millisecond)
+			}
+			r.copied()
+			if s := <-done; s != 200 {
+				t.Errorf("status %d", s)
+			}
+		})
+	}
+}

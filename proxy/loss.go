@@ -168,7 +168,7 @@ func (q *request) begin(ctx context.Context, keys []string, opt ledger.BeginOpti
 			}
 			c.abort()
 			if err == nil {
-				err = q.awaitBucket(ctx, began)
+				err = q.untilBucketStands(ctx, c.route, began)
 			}
 			if err != nil {
 				return nil, err

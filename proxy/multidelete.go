@@ -45,9 +45,11 @@ func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.Begin
 			return nil, err
 		}
 		stand := true
+		var by ledger.Route
 		for _, c := range changes {
 			if stand && err == nil {
-				stand, err = q.bucketStands(ctx, c.route)
+				by = c.route
+				stand, err = q.bucketStands(ctx, by)
 			}
 		}
 		if stand && err == nil {
@@ -57,7 +59,7 @@ func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.Begin
 			c.abort()
 		}
 		if err == nil {
-			err = q.awaitBucket(ctx, began)
+			err = q.untilBucketStands(ctx, by, began)
 		}
 		if err != nil {
 			return nil, err

@@ -173,6 +173,9 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	case "DIRTY":
 		return nil, ErrNotInSync
 	case "MOVED":
+		if number(a[1]) < l.seen.Load() {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, errOlder) // from before a route that we obey
+		}
 		return nil, ErrMoved
 	case "UNKNOWN":
 		return nil, ErrUnknown

@@ -537,3 +537,54 @@ func TestMuchIsToldAgainToo(t *testing.T) {
 		t.Errorf("%+v, %d heartbeats", all[0], p.beat-before)
 	}
 }
+
+// A ledger that came back from before a switch does not know that the old store takes writes.
+func TestOlderLedgerDoesNotSayThatTheSwitchHasEnded(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.lost(func() {
+		f.route(switched)
+		r, err := f.Route(f.ctx)
+		f.ok(err)
+		f.saw(r.Epoch) // as a process does which obeys it
+	})
+	target := Target
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{Store: &target, InSync: true}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A session that a loss made everybody forget claims a task, and is given up before it has
+// registered again.
+func TestTaskOfASessionThatNobodyKnowsIsGivenBack(t *testing.T) {
+	for name, claim := range map[string]func(*fixture, string) error{
+		"bucket": func(f *fixture, s string) error { _, err := f.ClaimBucket(f.ctx, s); return err },
+		"audit":  func(f *fixture, s string) error { _, err := f.ClaimAuditRange(f.ctx, s); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			f.ok(f.AddBuckets(f.ctx, "b"))
+			f.ok(f.StartAudit(f.ctx, AuditSpec{ID: "a", Mode: "ETag", Buckets: []string{"b"}}))
+			var m *Member
+			f.lost(func() { m = f.join(RoleWorker) })
+			old := m.ID()
+			f.ok(claim(f, old))
+			m.Abandon()
+			f.beat(m)
+			f.beat(m)
+			f.now = f.now.Add(time.Minute)
+			dead, err := f.DeadSessions(f.ctx, 15*time.Second)
+			f.ok(err)
+			for _, s := range dead {
+				if s.ID == old {
+					_, err := f.Bury(f.ctx, s.ID, 0)
+					f.ok(err)
+				}
+			}
+			if err := claim(f, m.ID()); err != nil {
+				t.Errorf("it is nobody's: %v", err)
+			}
+		})
+	}
+}

@@ -106,6 +106,7 @@ func (w *world) lose(f fault) {
 		x.from, kept = time.Now(), w.snapshot()
 	}
 	x.to = time.Now()
+	w.shakenAt = w.clock
 	if f.kind != "restart" {
 		w.lostAt = w.clock
 	}
@@ -244,7 +245,13 @@ func (w *world) operate(ctx context.Context, l *ledger.Ledger, since time.Time) 
 		return
 	}
 	equal := maps.Equal(w.stores[0].contents(bucketName), w.stores[1].contents(bucketName))
+	spareEqual := w.stores[0].spare() == w.stores[1].spare()
 	w.mu.Unlock()
+	if !spareEqual {
+		c := &client{w: w, name: "operator", signer: s3.NewSigner(endpoint(0)), seen: map[string]string{}, made: map[string]version{}}
+		c.onSpare(op{id: fmt.Sprint("look at the bucket", time.Since(since)), kind: "listSpare"})
+		return
+	}
 	if !equal {
 		// Whoever looks has the stores compared.
 		c := &client{w: w, name: "operator", signer: s3.NewSigner(endpoint(0)), seen: map[string]string{}}

@@ -158,11 +158,12 @@ func (w *world) check() {
 
 // dropDeleted leaves out the keys that a client deleted, or uploaded in parts, before
 // something was lost last: a delete, or the end of an upload on the old store, that nobody knows
-// of any more may be undone, see docs/protocol.md.
+// of any more may be undone, see docs/protocol.md. So may that of a bucket, also where Redis was only restarted.
 func (w *world) dropDeleted() {
 	deleted := map[string]bool{}
 	for _, o := range w.history {
 		in := o.Input.(input)
+		deleted[in.key] = deleted[in.key] || in.kind == "deleteBucket" && in.op != "" && o.Call <= w.shakenAt && (o.Output.(output).ok || o.Output.(output).unknown) || in.kind == "deleteSpare" && o.Call <= w.lostAt
 		deleted[in.key] = deleted[in.key] || strings.HasPrefix(in.kind, "remove") && o.Call <= w.lostAt || in.kind == "write" && o.Call <= w.lostAt && (in.value == "" || strings.Contains(in.value, " part "))
 	}
 	w.history = slices.DeleteFunc(w.history, func(o porcupine.Operation) bool { return deleted[o.Input.(input).key] })

@@ -48,6 +48,7 @@ type world struct {
 
 	clock     int64 // orders calls and answers
 	lostAt    int64 // when Redis lost data last
+	shakenAt  int64 // when it did, or was restarted
 	history   []porcupine.Operation
 	tags      map[string]string // content by ETag
 	tagsOf    map[string][]string

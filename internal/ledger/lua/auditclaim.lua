@@ -20,6 +20,7 @@ for _ = 1, redis.call('LLEN', G .. kind .. 'q') do
       local token = redis.call('INCR', G .. 'next')
       redis.call('HSET', G .. 'w:' .. s, f, token)
       once(s, ARGV[4])
+      known(s)
       local a = redis.call('HMGET', AUDIT, 'id', 'mode', 'repair', 'began', 'explained', 'foreign', 'switch')
       local t = kind == 'a' and redis.call('HMGET', G .. f, 'bucket', 'after', 'end', 'cursor') or redis.call('HMGET', G .. f, 'bucket', 'items')
       return {'OK', id, a[1], a[2], a[3], a[4], a[5], a[6], a[7] or '', tostring(token), t[1], t[2], t[3] or '', t[4] or ''}

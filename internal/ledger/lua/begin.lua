@@ -2,14 +2,14 @@
 -- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, removes ("1"/""),
 -- compared ("1": the stores were, just now), then id and key of each.
 -- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq, sequence at which newest moved of each},
--- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED"}, {"UNKNOWN"}.
+-- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED", epoch}, {"UNKNOWN"}.
 local session, want, insync, bucket, removes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 if (tonumber(TOLD) or 0) < tonumber(redis.call('HGET', P .. 'floor', session) or 0) then return {'FENCED'} end -- see replayed.lua
 if route[4] == '1' then return {'HELD'} end
 local x = want ~= '' and want or MAIN
 -- The other store is written only while a switch is under way, and not at its very end: see closeold.lua.
-if x ~= MAIN and (route[3] ~= 'Switched' or redis.call('HGET', P .. 'route', 'closed') == EPOCH) then return {'MOVED'} end
+if x ~= MAIN and (route[3] ~= 'Switched' or redis.call('HGET', P .. 'route', 'closed') == EPOCH) then return {'MOVED', EPOCH} end
 local records = {}
 for i = 8, #ARGV, 2 do
   if redis.call('SISMEMBER', P .. 'gone:' .. session, ARGV[i]) == 1 then return {'FENCED'} end -- aborted already

@@ -10,6 +10,7 @@ if not id then
   return {}
 end
 once(s, ARGV[4])
+known(s)
 redis.call('HSET', G .. 'w:' .. s, kind .. ':' .. id, NOW)
 if kind == 'b' then
   redis.call('HSET', G .. 'b:' .. id, 'state', 'Copying')

@@ -27,6 +27,14 @@ end
 local function once(session, call) redis.call('SET', G .. 'once:' .. session .. ':' .. call, '1', 'EX', 60) end
 local function again(session, call) return redis.call('EXISTS', G .. 'once:' .. session .. ':' .. call) == 1 end
 
+-- known registers a session that nobody knows any more since a loss of data: it may be given up before
+-- it says so itself, and what it claims would be nobody's.
+local function known(session)
+  if redis.call('SADD', G .. 'sess', session) == 0 then return false end
+  redis.call('HSET', G .. 's:' .. session, 'role', 'worker', 'instance', session, 'started', NOW, 'seen', NOW)
+  return true
+end
+
 -- drain ends a bucket's copying when nothing of it is left to list or copy.
 local function closeone(bucket, by)
   if redis.call('HINCRBY', G .. 'b:' .. bucket, 'open', by) <= 0 and redis.call('HGET', G .. 'b:' .. bucket, 'state') == 'Listing' then

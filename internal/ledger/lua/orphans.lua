@@ -3,9 +3,6 @@
 -- soon; the others are buried. ARGV: now, sessions ... Returns how many were not known.
 local n = 0
 for i = 2, #ARGV do
-  if redis.call('SADD', G .. 'sess', ARGV[i]) == 1 then
-    redis.call('HSET', G .. 's:' .. ARGV[i], 'role', 'worker', 'instance', ARGV[i], 'started', NOW, 'seen', NOW)
-    n = n + 1
-  end
+  if known(ARGV[i]) then n = n + 1 end
 end
 return n
