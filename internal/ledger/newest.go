@@ -41,6 +41,7 @@ const (
 //     is later;
 //   - what a copy has put on main (Copied) is not what a client wrote there; where the old
 //     main has nothing, and the ledger has kept that it is the newest, it was deleted there;
+//   - what a copy has put on the old main (CopiedBack) came from main, which has changed since;
 //   - the ledger's word that the old main has it, unless main's is clearly younger: an
 //     upload ended there. Where none did since main changed, and no copy can have put there
 //     what main has, it is enough that main's is not clearly older: a client did, later. What
@@ -64,6 +65,8 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main.Other(), true
 	case main.Found && (old.Found || l.Kept) && slices.Contains(l.Copied, bare(main.ETag)):
 		return r.Main.Other(), true
+	case old.Found && slices.Contains(l.CopiedBack, bare(old.ETag)):
+		return r.Main, true
 	case main.Found && old.Found && l.Hint && l.Store != r.Main && main.Age+ageSlack >= old.Age:
 		if l.Over && r.Uploads != r.Main && main.Age <= min(old.Age, since)+ageSlack && main.Age+ageSlack < l.Reach {
 			return r.Main, true

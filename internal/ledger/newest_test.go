@@ -368,3 +368,63 @@ func TestCopyWhoseEndIsNotKnownIsToldOf(t *testing.T) {
 		})
 	}
 }
+
+// What a copy has put on the old main came from main, which has changed since, whoever knows of that:
+// the copy makes the old main's look younger, and what clients had written there before is gone.
+func TestWhatWasCopiedBackIsNotTheNewest(t *testing.T) {
+	for name, c := range map[string]struct {
+		main, old Seen
+		want      Store
+	}{
+		"overwritten on main":     {Seen{Found: true, ETag: "t2", Age: 3 * time.Second}, Seen{Found: true, ETag: `"t1"`, Age: time.Second}, Target},
+		"deleted on main":         {Seen{}, Seen{Found: true, ETag: `"t1"`, Age: time.Second}, Target},
+		"not what the copy put":   {Seen{Found: true, ETag: "t2", Age: 5 * time.Second}, Seen{Found: true, ETag: "s2", Age: time.Second}, Source},
+		"what main got by a copy": {Seen{Found: true, ETag: "s1", Age: 3 * time.Second}, Seen{Found: true, ETag: "t1", Age: time.Second}, Source},
+	} {
+		for how, lose := range map[string]func(*fixture){
+			"Redis restarted": func(f *fixture) { f.ok(f.Suspect(f.ctx)) },
+			"Redis was empty": func(f *fixture) {
+				f.ok(f.rdb.FlushAll(f.ctx).Err())
+				f.ok(f.MarkLost(f.ctx, f.now.Add(-30*time.Second)))
+			},
+		} {
+			if name == "not what the copy put" && how == "Redis restarted" {
+				continue // without the word of the ledger it is not known
+			}
+			t.Run(name+", "+how, func(t *testing.T) {
+				f := newFixture(t, 1)
+				f.route(steady)
+				f.write(f.Ledger, "p1")
+				f.route(switched)
+				other := f.another() // its proxy dies
+				f.write(other, "p2")
+				claim := f.claim()
+				claim.ETag = "t1"
+				f.ok(f.Lock(f.ctx, claim, time.Minute))
+				f.write(other, "p2")
+				f.ok(f.Settle(f.ctx, claim)[0])
+				f.now = f.now.Add(time.Second)
+				lose(f)
+				r := switched
+				r.Epoch++
+				f.route(r)
+				all, err := f.Losses(f.ctx)
+				f.ok(err)
+				f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now.Add(-30*time.Second), Gone{}))
+				_, err = f.replay(f.ctx, "p1", all, 0)
+				f.ok(err)
+				all[0].State = Replaying
+				f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now.Add(-30*time.Second), Gone{Proxy: true}))
+				loc, err := f.Lookup(f.ctx, object)
+				f.ok(err)
+				if how == "Redis restarted" {
+					loc.Hint = false // which would do
+				}
+				loc.Copied = append(loc.Copied, "s1")
+				if got, differ := loc.Newest(30*time.Second, [2]Seen{Source: c.old, Target: c.main}); got != c.want || !differ || loc.Loss != Lost {
+					t.Errorf("newest on %s, want %s: %+v", got, c.want, loc)
+				}
+			})
+		}
+	}
+}

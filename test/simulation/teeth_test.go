@@ -237,6 +237,12 @@ var lossTeeth = []*tooth{
 	{rule: "what was told before the switch was known again is told again", at: []aim{undone}, edits: []edit{{"if LOSS == 'replay' and ARGV[4] == 'Switched' and route[3] ~= 'Switched' then", "if false then"}}},
 	{rule: "what the old main took before the switch comes before what a client put on the new one", at: []aim{justAfter}, edits: []edit{{"then over = '1' end", "then over = '' end"}}},
 	{rule: "what both stores held until a loss is older than what changed since", at: []aim{longAgo}, edits: []edit{{"if not r.found and kept then synced =", "if false then synced ="}}},
+	{rule: "what a copy has put on the old main came from main", at: []aim{lostBucket}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
+		if list, ok := answer.([]any); ok && name == "lookup" {
+			list[16] = ""
+		}
+		return answer
+	}},
 	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if later and v > r.e and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
