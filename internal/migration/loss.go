@@ -222,7 +222,7 @@ func (e *Engine) workerGone(f facts, x ledger.Loss) bool {
 		told[s.Process] = told[s.Process] || x.Replayed[s.ID]
 	}
 	for _, s := range f.sessions {
-		if s.Role == ledger.RoleWorker && !told[s.Process] {
+		if s.Role == ledger.RoleWorker && s.Process != "" && !told[s.Process] { // not just a name that a shard knew
 			return true
 		}
 	}

@@ -66,7 +66,9 @@ func (w *world) pass(d time.Duration) {
 		for _, m := range w.mem {
 			_, _ = m.Beat(w.ctx)
 		}
-		w.buryAbandoned() // a worker goes on under another session after a loss
+		if !w.named { // else nobody has yet
+			w.buryAbandoned() // a worker goes on under another session after a loss
+		}
 		w.step()
 	}
 }
