@@ -220,6 +220,28 @@ func TestUploadWhoseIntentWasLostHasEndedOnTheOldMain(t *testing.T) {
 	}
 }
 
+// Nor because its client was answered before its commit.
+func TestUploadThatIsNotCommittedIsToldOfAsOne(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	f.write(f.another(), "p2")
+	f.route(switched)
+	old := Source
+	if in := f.begin(object, BeginOptions{Store: &old}); !f.MayAnswer(in) {
+		t.Fatal("it must be committed first")
+	}
+	f.ok(f.rdb.Del(f.ctx, f.shard(0)+"i:p1").Err())
+	f.ok(f.MarkLost(f.ctx, f.now))
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	_, err = f.replay(f.ctx, "p1", all, 0)
+	f.ok(err)
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{Proxy: true}))
+	if loc, err := f.Lookup(f.ctx, object); err != nil || loc.Over || !loc.Hint || loc.Store != Source {
+		t.Errorf("%+v %v", loc, err)
+	}
+}
+
 // late ends an upload on the old main.
 func (f *fixture) late() {
 	f.t.Helper()
@@ -345,6 +367,13 @@ func TestCopyWhoseEndIsNotKnownIsToldOf(t *testing.T) {
 			}
 		},
 		"the store has not answered": func(f *fixture, c Claim) { f.ok(f.Hold(f.ctx, c)) },
+		"it was one of the first copy": func(f *fixture, c Claim) {
+			f.ok(f.another().Settle(f.ctx, c)[0])
+			cs, err := f.ClaimObjects(f.ctx, "w1", object.Bucket, []string{object.Key})
+			f.ok(err)
+			cs[0].ETag = "a"
+			f.ok(f.Settle(f.ctx, cs[0])[0])
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 1)
