@@ -55,7 +55,9 @@ const (
 	longAgo   // it loses what came last with every proxy, and what that was about was written long before
 	undone    // it loses a switch that was just made, and the manager brings it back in pieces
 	justAfter // it loses what was overwritten just after the switch, with who wrote it
-	allAims   // how many there are
+	// One more scene.
+	bucketGone // a bucket is created and deleted on the new main, and the switch turned back before that is copied
+	allAims    // how many there are
 )
 
 // loses says whether Redis loses data.
@@ -67,7 +69,7 @@ func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
 		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack",
 		"lostBucket", "noReverse", "copiedVersion", "suspended", "spareVersions",
-		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter"}[a]
+		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and

@@ -15,7 +15,7 @@ import (
 
 // scenes by what they aim at. They replace what clients do.
 var scenes = map[aim]func(p *plan, r *rand.Rand) [][]op{
-	raced: sceneRaced, closing: sceneClosing, olderCopies: sceneOlderCopies, unsaid: sceneUnsaid, intentLost: sceneIntentLost,
+	raced: sceneRaced, closing: sceneClosing, olderCopies: sceneOlderCopies, unsaid: sceneUnsaid, intentLost: sceneIntentLost, bucketGone: sceneBucketGone,
 }
 
 // pace is how long the request of an op to a store takes, there and back.
@@ -164,6 +164,26 @@ func sceneIntentLost(p *plan, r *rand.Rand) (out [][]op) {
 		begins := between(r, 0, span)
 		s.add("put", atSwitch, at+begins).pace = pace{back: span - begins + between(r, 50*time.Millisecond, 3*time.Second)}
 		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, atSwitch, 0, 500*time.Millisecond, 60))
+	}
+	return out
+}
+
+// sceneBucketGone: a bucket is created on the new main, and deleted before that is copied, which
+// takes its time. Then the switch is turned back, and clients go on to use the bucket.
+func sceneBucketGone(p *plan, r *rand.Rand) (out [][]op) {
+	p.buckets, p.slowCopies, p.slowFinals = true, 0, .9
+	p.switches = append(p.switches, switchAt{at: p.switches[0].at + between(r, 3*time.Second, 5*time.Second), flip: true})
+	own := scene{name: "own"}
+	own.add("createBucket", atSwitch, between(r, 300*time.Millisecond, 1500*time.Millisecond))
+	own.add("deleteBucket", "", 0).gap = between(r, 300*time.Millisecond, 1500*time.Millisecond)
+	out = append(out, own.ops)
+	for i := range 4 {
+		s := scene{name: fmt.Sprint("use", i)}
+		s.add("getSpare", "Switched#2", between(r, 0, 100*time.Millisecond))
+		for range 80 {
+			s.add([]string{"deleteSpare", "deleteSpare", "getSpare", "listSpare"}[r.IntN(4)], "", 0).gap = between(r, time.Millisecond, 100*time.Millisecond)
+		}
+		out = append(out, s.ops)
 	}
 	return out
 }

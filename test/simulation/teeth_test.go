@@ -208,6 +208,7 @@ var teeth = []*tooth{
 		}
 	}},
 	{rule: "barrier two: nothing begins on the old store", at: []aim{closing}, versions: true, edits: []edit{{" or redis.call('HGET', P .. 'route', 'closed') == EPOCH", ""}}},
+	{rule: "a bucket waits for a copy of what it was before", at: []aim{bucketGone}, edits: []edit{{" or r.n ~= MAIN and r.c ~= '' and tonumber(r.ct) < r[r.n]", ""}}},
 }
 
 // After a loss of the ledger's data.
@@ -249,6 +250,7 @@ var lossTeeth = []*tooth{
 	{rule: "what a client wrote since a loss counts", at: []aim{lostBack}, edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
 	{rule: "main counts from when it last changed", at: []aim{lostBack}, edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
 	{rule: "a commit whose intent was lost counts", at: []aim{intentLost}, edits: []edit{{"if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then", "if false then"}}},
+	{rule: "intents that were lost are open again", at: []aim{intentLost}, edits: []edit{{"if had and x ~= '' and", "if false and"}}},
 }
 
 func init() {
