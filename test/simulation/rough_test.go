@@ -55,21 +55,23 @@ const (
 	longAgo   // it loses what came last with every proxy, and what that was about was written long before
 	undone    // it loses a switch that was just made, and the manager brings it back in pieces
 	justAfter // it loses what was overwritten just after the switch, with who wrote it
-	// One more scene.
-	bucketGone // a bucket is created and deleted on the new main, and the switch turned back before that is copied
-	allAims    // how many there are
+	// More scenes.
+	bucketGone   // a bucket is created and deleted on the new main, and the switch turned back before that is copied
+	deletedSince // an object is deleted after everything was lost with every proxy, and then the switch is turned back
+	lostThenBack // what is written just after the switch is lost so, and then the switch is turned back
+	allAims      // how many there are
 )
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket, olderCopies, unsaid, intentLost, longAgo, undone, justAfter}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket, olderCopies, unsaid, intentLost, longAgo, undone, justAfter, deletedSince, lostThenBack}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
 		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack",
 		"lostBucket", "noReverse", "copiedVersion", "suspended", "spareVersions",
-		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone"}[a]
+		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone", "deletedSince", "lostThenBack"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and

@@ -16,6 +16,7 @@ import (
 // scenes by what they aim at. They replace what clients do.
 var scenes = map[aim]func(p *plan, r *rand.Rand) [][]op{
 	raced: sceneRaced, closing: sceneClosing, olderCopies: sceneOlderCopies, unsaid: sceneUnsaid, intentLost: sceneIntentLost, bucketGone: sceneBucketGone,
+	deletedSince: sceneDeletedSince, lostThenBack: sceneLostThenBack,
 }
 
 // pace is how long the request of an op to a store takes, there and back.
@@ -184,6 +185,38 @@ func sceneBucketGone(p *plan, r *rand.Rand) (out [][]op) {
 			s.add([]string{"deleteSpare", "deleteSpare", "getSpare", "listSpare"}[r.IntN(4)], "", 0).gap = between(r, time.Millisecond, 100*time.Millisecond)
 		}
 		out = append(out, s.ops)
+	}
+	return out
+}
+
+// sceneDeletedSince: everything is lost, with every proxy. When that has been found out an object is
+// deleted, and the switch turned back before that is copied.
+func sceneDeletedSince(p *plan, r *rand.Rand) (out [][]op) {
+	asked := p.switches[0].at
+	p.slowReadsOfCopies = 15 * time.Second
+	p.loseAll(r, "flush", between(r, time.Second, 2*time.Second), 0)
+	p.switches = append(p.switches, switchAt{at: asked + between(r, 38*time.Second, 42*time.Second), flip: true})
+	for i, key := range keys {
+		s := scene{name: fmt.Sprint("own", i), key: key}
+		s.add("put", "", asked-between(r, 4*time.Second, 6*time.Second))
+		s.add("delete", atSwitch, between(r, 28*time.Second, 36*time.Second))
+		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, "Switched#2", 0, 400*time.Millisecond, 60))
+	}
+	return out
+}
+
+// sceneLostThenBack: an object is written just before the switch, and just after it; that is lost with
+// every proxy, and the switch turned back before anybody reads it.
+func sceneLostThenBack(p *plan, r *rand.Rand) (out [][]op) {
+	asked := p.switches[0].at
+	p.slowReadsOfCopies = 15 * time.Second
+	p.loseAll(r, "flush", between(r, 1200*time.Millisecond, 2*time.Second), 0)
+	p.switches = append(p.switches, switchAt{at: asked + between(r, 28*time.Second, 38*time.Second), flip: true})
+	for i, key := range keys {
+		s := scene{name: fmt.Sprint("own", i), key: key}
+		s.add("put", "Preparing#1", between(r, 10*time.Millisecond, time.Second))
+		s.add("put", atSwitch, between(r, 300*time.Millisecond, time.Second))
+		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, "Switched#2", 0, 400*time.Millisecond, 60))
 	}
 	return out
 }

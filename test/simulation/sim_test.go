@@ -181,7 +181,7 @@ func (g game) String() string {
 // namedAims returns the aims that only names call for, and games.
 func namedAims() (out []aim) {
 	for at := anything + 1; at < allAims; at++ {
-		if at != spareVersions && at != bucketGone { // which of the others a seed plays stays as it is
+		if at != spareVersions {
 			out = append(out, at)
 		}
 	}

@@ -247,8 +247,8 @@ var lossTeeth = []*tooth{
 	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if later and v > r.e and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
-	{rule: "what a client wrote since a loss counts", at: []aim{lostBack}, edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
-	{rule: "main counts from when it last changed", at: []aim{lostBack}, edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
+	{rule: "what a client wrote since a loss counts", at: []aim{deletedSince}, edits: []edit{{"if made and r.n == x and (LOSS == 'lost' or LOSS ~= '' and b >= BASE) then r.e = r[x] end", ""}}},
+	{rule: "main counts from when it last changed", at: []aim{lostThenBack}, edits: []edit{{"if EPOCH and MAIN ~= ARGV[3] and LOSS ~= '' then", "if false then"}}},
 	{rule: "a commit whose intent was lost counts", at: []aim{intentLost}, edits: []edit{{"if LOSS ~= '' and not gone and (r.n == ARGV[4] or b < BASE and (newest <= b or newest >= FIRST)) then", "if false then"}}},
 	{rule: "intents that were lost are open again", at: []aim{intentLost}, edits: []edit{{"if had and x ~= '' and", "if false and"}}},
 }
