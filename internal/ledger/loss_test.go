@@ -617,8 +617,13 @@ func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
 		},
 	} {
 		for how, next := range map[string]func(*fixture, *Member){
-			"with a heartbeat":      func(*fixture, *Member) {},
-			"with the next task":    (*fixture).nextTask,
+			"with a heartbeat":   func(*fixture, *Member) {},
+			"with the next task": (*fixture).nextTask,
+			"with the next task, after a heartbeat that was not answered": func(f *fixture, w *Member) {
+				_, err := f.another().heartbeat(f.ctx, w.ID(), heartbeat{role: RoleWorker, instance: w.o.Instance, epoch: w.acked, beat: w.beat})
+				f.ok(err)
+				f.nextTask(w)
+			},
 			"under another session": func(_ *fixture, w *Member) { w.Abandon() },
 			"with the next task, then under another session": func(f *fixture, w *Member) {
 				f.nextTask(w)
@@ -670,6 +675,24 @@ func TestLossOfWhatBecameOfATaskIsSeenWhileAnotherIsDealtWith(t *testing.T) {
 	f.beat(w)
 	if w.ID() == before {
 		t.Error("it keeps a task that it does not know of")
+	}
+}
+
+// What a session was told that was given up, and buried while its process slept, was not lost.
+func TestNothingIsLostOfASessionThatWasBuried(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	w := f.join(RoleWorker)
+	f.nextTask(w)
+	f.beat(w)
+	before := w.ID()
+	w.Abandon()
+	if done, err := f.Bury(f.ctx, before, 0); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	f.beat(w)
+	if got := f.states(); len(got) != 0 || w.ID() == before {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -215,8 +215,8 @@ func sceneLostThenBack(p *plan, r *rand.Rand) (out [][]op) {
 	for i, key := range keys {
 		s := scene{name: fmt.Sprint("own", i), key: key}
 		s.add("put", "Preparing#1", between(r, 10*time.Millisecond, time.Second))
-		s.add("put", atSwitch, between(r, 300*time.Millisecond, time.Second))
-		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, "Switched#2", 0, 400*time.Millisecond, 60))
+		s.add("put", atSwitch, between(r, 100*time.Millisecond, 900*time.Millisecond))
+		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, "", p.switches[1].at+between(r, 28*time.Second, 40*time.Second), 400*time.Millisecond, 60))
 	}
 	return out
 }
