@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,10 +125,7 @@ func (r *rig) lostAll() {
 }
 
 // onDirty runs a function once, before what is dirty in a bucket is asked for.
-type onDirty struct {
-	once sync.Once
-	do   func()
-}
+type onDirty struct{ do atomic.Pointer[func()] }
 
 func (*onDirty) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (*onDirty) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
@@ -137,8 +134,10 @@ func (*onDirty) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 func (h *onDirty) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if h.do != nil && slices.Contains(cmd.Args(), any("-")) && slices.Contains(cmd.Args(), any("+")) {
-			h.once.Do(h.do)
+		if slices.Contains(cmd.Args(), any("-")) && slices.Contains(cmd.Args(), any("+")) {
+			if do := h.do.Swap(nil); do != nil {
+				(*do)()
+			}
 		}
 		return next(ctx, cmd)
 	}
@@ -155,7 +154,7 @@ func TestBucketIsNotDeletedWhileNobodyKnowsWhatItHolds(t *testing.T) {
 	r.put(r.client, "k", "on the source alone")
 	r.settled()
 	r.route(ledger.Target, ledger.Switched)
-	h.do = func() {
+	lose := func() {
 		r.must(r.ledger.MarkLost(r.Context(), time.Now()))
 		for _, pattern := range []string{"*:o:*", "*:x:*"} {
 			keys, err := rdb.Keys(r.Context(), pattern).Result()
@@ -165,6 +164,7 @@ func TestBucketIsNotDeletedWhileNobodyKnowsWhatItHolds(t *testing.T) {
 			}
 		}
 	}
+	h.do.Store(&lose)
 	done := make(chan string, 1)
 	go func() {
 		_, err := r.client.S3.DeleteBucket(r.Context(), &awss3.DeleteBucketInput{Bucket: &r.bucket}, oneTry)
