@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -263,6 +265,51 @@ func TestWorkGoesOnAfterAWorkerWasStopped(t *testing.T) {
 	}
 	if all, _ := l.led.Buckets(t.Context()); all[0].Listed.Objects != 1500 {
 		t.Errorf("listed %d of 1500", all[0].Listed.Objects)
+	}
+}
+
+// A worker that is stopped while it asks for work waits for what it is answered: a session that
+// is given up, for nobody knows what it holds, keeps switches waiting until it is buried.
+func TestWorkerThatIsStoppedWhileItAsksForWorkLeaves(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	if err := l.led.AddBuckets(t.Context(), "photos"); err != nil {
+		t.Fatal(err)
+	}
+	h := &held{at: make(chan struct{}), on: make(chan struct{})}
+	l.rdb.AddHook(h)
+	_, stop := l.start(nil)
+	l.copiedAll()
+	h.hold.Store(true)
+	<-h.at
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		close(h.on)
+	}()
+	stop()
+	if all := l.workers(); len(all) > 0 {
+		t.Errorf("sessions after the stop: %+v", all)
+	}
+}
+
+// held keeps a claim of tasks on its way to Redis until its caller has been told to stop.
+type held struct {
+	hold   atomic.Bool
+	once   sync.Once
+	at, on chan struct{}
+}
+
+func (*held) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (*held) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *held) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if h.hold.Load() && strings.HasPrefix(cmd.Name(), "eval") && slices.Contains(cmd.Args(), any("cf:{test}:")) && slices.Contains(cmd.Args(), any("b")) {
+			h.once.Do(func() { close(h.at); <-h.on })
+		}
+		return next(ctx, cmd)
 	}
 }
 

@@ -47,6 +47,7 @@ type lab struct {
 
 	t      *testing.T
 	redis  string // its address
+	rdb    *redis.Client
 	led    *ledger.Ledger
 	stores [2]*s3.Client // the tests' own view, without faults
 	worker [2]*s3.Client // what workers use
@@ -66,7 +67,7 @@ func newLabOf(t *testing.T, source, target s3.Endpoint) *lab {
 	addr := ledgertest.Redis(t)
 	rdb := redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = rdb.Close() })
-	l := &lab{t: t, redis: addr, led: ledger.New(ledger.Options{Redis: rdb, Migration: "test"}), can: [2]s3.Capabilities{versitygwCan, versitygwCan}}
+	l := &lab{t: t, redis: addr, rdb: rdb, led: ledger.New(ledger.Options{Redis: rdb, Migration: "test"}), can: [2]s3.Capabilities{versitygwCan, versitygwCan}}
 	for i, e := range []s3.Endpoint{source, target} {
 		l.stores[i], l.worker[i] = s3test.Client(t, e), s3test.Client(t, e)
 		l.faults[i] = &faults{next: l.worker[i].HTTP.Transport}

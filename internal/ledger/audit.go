@@ -178,6 +178,11 @@ func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id strin
 	if session == "" {
 		return "", t, "", nil, ErrFenced // not registered yet
 	}
+	ctx, cancel, err := claiming(ctx)
+	if err != nil {
+		return "", t, "", nil, err
+	}
+	defer cancel()
 	v, err := l.run(ctx, l.callAs(auditClaimScript, ownSlot, session, kind, l.newID()))
 	if err != nil {
 		return "", t, "", nil, err

@@ -47,12 +47,28 @@ func claimed(answer []any) error {
 	return nil
 }
 
+// claiming returns the context of a call that claims something, which the end of ctx must not cut
+// off: nobody would know what it has claimed, and a session that is given up for that is
+// buried only a while after its process has ended. It ends by itself.
+func claiming(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err // not sent
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	return ctx, cancel, nil
+}
+
 // ClaimEvents takes at most max due dirty objects from every shard together,
 // oldest first; empty when there are none. Errors: ErrFenced, ErrNoRoute, ErrUnavailable.
 func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]Claim, error) {
 	if session == "" {
 		return nil, ErrFenced // not registered yet
 	}
+	ctx, cancel, err := claiming(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
 	var out []Claim
 	first := 0
 	if l.shards > 1 {
@@ -100,6 +116,11 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 			calls = append(calls, l.callAs(claimObjectsScript, i, session, append([]any{bucket, l.newID()}, ks...)...))
 		}
 	}
+	ctx, cancel, err := claiming(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
 	vs, errs := l.runAll(ctx, calls)
 	var out []Claim
 	for i, v := range vs {

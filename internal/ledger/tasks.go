@@ -114,6 +114,11 @@ func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string,
 	if session == "" {
 		return nil, ErrFenced // not registered yet
 	}
+	ctx, cancel, err := claiming(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
 	v, err := l.run(ctx, l.callAs(claimTaskScript, ownSlot, session, kind, l.newID()))
 	if err != nil {
 		return nil, err
