@@ -457,3 +457,44 @@ func TestWhatWasCopiedBackIsNotTheNewest(t *testing.T) {
 		}
 	}
 }
+
+// Redis is restarted, and loses nothing, or less than a proxy that dies with it could tell. What others
+// tell of before, on the old main, is older than what the ledger has kept of the new one.
+func TestWhatTheLedgerHasKeptIsLaterThanWhatIsToldOfBefore(t *testing.T) {
+	for name, lose := range map[string]func(*fixture){
+		"restarted": func(f *fixture) { f.ok(f.Suspect(f.ctx)) },
+		"a replica that knows our scripts": func(f *fixture) {
+			f.lost(func() { f.write(f.another(), "p3") }) // of another object's
+			f.ok(f.mark(f.ctx, string(Replaying), "", ""))
+		},
+	} {
+		for what, removes := range map[string]bool{"deleted": true, "overwritten": false} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				f := newFixture(t, 1)
+				f.route(steady)
+				f.write(f.Ledger, "p1")
+				f.ok(f.Settle(f.ctx, f.claim())[0])
+				f.route(switched)
+				other := f.another() // its proxy dies
+				in, err := other.Begin(f.ctx, "p2", object, BeginOptions{Removes: removes})
+				f.ok(err)
+				f.ok(other.Commit(f.ctx, in))
+				f.now = f.now.Add(time.Second)
+				lose(f)
+				all, err := f.Losses(f.ctx)
+				f.ok(err)
+				f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now.Add(-8*time.Second), Gone{}))
+				_, err = f.replay(f.ctx, "p1", all, 0)
+				f.ok(err)
+				all[0].State = Replaying
+				f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now.Add(-8*time.Second), Gone{Proxy: true, Worker: true}))
+				loc, err := f.Lookup(f.ctx, object)
+				f.ok(err)
+				seen := [2]Seen{Source: {Found: true, ETag: "s", Age: 9 * time.Second}, Target: {Found: !removes, ETag: "t", Age: 8 * time.Second}}
+				if got, differ := loc.Newest(8*time.Second, seen); got != Target || !differ || loc.Loss != Lost {
+					t.Errorf("newest on %s: %+v", got, loc)
+				}
+			})
+		}
+	}
+}

@@ -59,19 +59,20 @@ const (
 	bucketGone   // a bucket is created and deleted on the new main, and the switch turned back before that is copied
 	deletedSince // an object is deleted after everything was lost with every proxy, and then the switch is turned back
 	lostThenBack // what is written just after the switch is lost so, and then the switch is turned back
+	keptLater    // an object is deleted, and Redis restarted while a proxy dies: others tell of older writes
 	allAims      // how many there are
 )
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket, olderCopies, unsaid, intentLost, longAgo, undone, justAfter, deletedSince, lostThenBack}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket, olderCopies, unsaid, intentLost, longAgo, undone, justAfter, deletedSince, lostThenBack, keptLater}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
 		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack",
 		"lostBucket", "noReverse", "copiedVersion", "suspended", "spareVersions",
-		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone", "deletedSince", "lostThenBack"}[a]
+		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone", "deletedSince", "lostThenBack", "keptLater"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and

@@ -16,7 +16,7 @@ import (
 // scenes by what they aim at. They replace what clients do.
 var scenes = map[aim]func(p *plan, r *rand.Rand) [][]op{
 	raced: sceneRaced, closing: sceneClosing, olderCopies: sceneOlderCopies, unsaid: sceneUnsaid, intentLost: sceneIntentLost, bucketGone: sceneBucketGone,
-	deletedSince: sceneDeletedSince, lostThenBack: sceneLostThenBack,
+	deletedSince: sceneDeletedSince, lostThenBack: sceneLostThenBack, keptLater: sceneKeptLater,
 }
 
 // pace is how long the request of an op to a store takes, there and back.
@@ -206,17 +206,36 @@ func sceneDeletedSince(p *plan, r *rand.Rand) (out [][]op) {
 }
 
 // sceneLostThenBack: an object is written just before the switch, and just after it; that is lost with
-// every proxy, and the switch turned back before anybody reads it.
+// every proxy, and the switch turned back before anybody reads it. More than a second is between the two:
+// the stores' clocks tell no less.
 func sceneLostThenBack(p *plan, r *rand.Rand) (out [][]op) {
 	asked := p.switches[0].at
 	p.slowReadsOfCopies = 15 * time.Second
-	p.loseAll(r, "flush", between(r, 1200*time.Millisecond, 2*time.Second), 0)
+	p.loseAll(r, "flush", between(r, 2300*time.Millisecond, 3*time.Second), 0)
 	p.switches = append(p.switches, switchAt{at: asked + between(r, 28*time.Second, 38*time.Second), flip: true})
 	for i, key := range keys {
 		s := scene{name: fmt.Sprint("own", i), key: key}
-		s.add("put", "Preparing#1", between(r, 10*time.Millisecond, time.Second))
-		s.add("put", atSwitch, between(r, 100*time.Millisecond, 900*time.Millisecond))
+		s.add("put", "Preparing#1", between(r, 10*time.Millisecond, 700*time.Millisecond))
+		s.add("put", atSwitch, between(r, 1500*time.Millisecond, 2200*time.Millisecond))
 		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, "", p.switches[1].at+between(r, 28*time.Second, 40*time.Second), 400*time.Millisecond, 60))
+	}
+	return out
+}
+
+// sceneKeptLater: an object that is in sync is deleted on the new main. Then Redis is restarted, which loses
+// nothing, and a proxy dies; others tell of what they had written on the old main before.
+func sceneKeptLater(p *plan, r *rand.Rand) (out [][]op) {
+	asked := p.switches[0].at
+	at, gap := between(r, 1500*time.Millisecond, 4*time.Second), between(r, time.Second, 3*time.Second)
+	p.drawLoss(r, atSwitch, at)
+	f := &p.faults[len(p.faults)-1]
+	f.kind, f.span, f.gap, f.forget = "restart", 0, gap, true
+	p.faults = append(p.faults, fault{id: "dies", on: atSwitch, at: at, span: time.Second, kind: "crashProxy", who: r.IntN(p.proxies)})
+	for i, key := range keys {
+		s := scene{name: fmt.Sprint("own", i), key: key}
+		s.add("put", "", asked-between(r, 5*time.Second, 6*time.Second))
+		s.add("delete", atSwitch, between(r, 500*time.Millisecond, at-500*time.Millisecond))
+		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, atSwitch, at+gap+time.Second, 700*time.Millisecond, 60))
 	}
 	return out
 }

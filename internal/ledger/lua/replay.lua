@@ -3,12 +3,16 @@
 -- that, bucket, key, late ("1": a write that began when that store was not main any more made it that).
 -- Returns 1, or 0 when it says nothing, or comes too late: there is another loss by now, or none.
 if loss[3] ~= ARGV[2] then return 0 end
-local r = load(ARGV[6], ARGV[7])
 local v = tonumber(ARGV[4])
+local kept = redis.call('HMGET', P .. 'loss', 'upto', 'restored')
+if v > 0 and kept[1] and v <= tonumber(kept[1]) and kept[2] ~= '1' then return 1 end -- it is known, and what came of it
+local r = load(ARGV[6], ARGV[7])
 if v == 0 and route[3] == 'Switched' and not since(r) then return 0 end
 -- Later ones have larger sequences, whoever tells of them first. One that is told once more may be older
 -- than what clients have written since, or than what the stores were seen to hold.
 local moved, later = tonumber(ARGV[5]), v > r.w and v > r.v
+-- Nor does it know of what has been written on the store that was the newest by then.
+if r[r.n] < BASE and v < r[r.n] then later = false end
 local committed = r.e == BASE - 1 -- since the loss, but it began before
 if v >= BASE or committed then
   -- Of a commit since the loss, or against one, that counts which store had become the newest last: a write that

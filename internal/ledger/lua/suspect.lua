@@ -10,11 +10,14 @@ if not EPOCH and ARGV[5] ~= '1' then return 0 end
 local state = ARGV[3]
 if LOSS == 'replay' and state == 'replay' and ARGV[5] ~= '1' then return 1 end -- found by another session too
 if LOSS == 'replay' or LOSS == 'lost' then state = 'replay' end
-local seq = math.max(tonumber(redis.call('GET', P .. 'seq') or 0) + 1, NOW * 32)
+local known = redis.call('GET', P .. 'seq') or '0'
+local seq = math.max(tonumber(known) + 1, NOW * 32)
 redis.call('SET', P .. 'seq', seq)
 redis.call('HSET', P .. 'loss', 'id', ARGV[2], 'state', state, 'at', NOW, 'base', seq)
 redis.call('HSETNX', P .. 'loss', 'first', seq)
 redis.call('HSETNX', P .. 'loss', 'began', NOW)
+-- Nothing has been done here since Redis came back: what it was told up to there it has kept, see replay.lua.
+if LOSS == '' and state == 'suspect' then redis.call('HSET', P .. 'loss', 'upto', known) end
 redis.call('HDEL', P .. 'loss', 'forget', 'copied')
 if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'restored', '1') end
 if ARGV[4] ~= '' then redis.call('HSET', P .. 'loss', 'flip', ARGV[4]) end
