@@ -55,6 +55,8 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	r := l.Route
 	main, old := seen[r.Main], seen[r.Main.Other()]
 	switch {
+	case main.Same(old) && l.Hint && l.Store != r.Main && main.Found:
+		return r.Main.Other(), true // its tags, or its metadata, may differ
 	case main.Same(old):
 		return r.Main, false
 	case l.Hint && l.Store == r.Main && (!main.Found || r.Uploads != r.Main):

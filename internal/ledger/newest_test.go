@@ -498,3 +498,24 @@ func TestWhatTheLedgerHasKeptIsLaterThanWhatIsToldOfBefore(t *testing.T) {
 		}
 	}
 }
+
+// Tags, and metadata, may have been changed on the old main just before the switch, of the same content.
+func TestLedgersWordCountsWhereContentsAreTheSame(t *testing.T) {
+	same := Seen{Found: true, ETag: "a", Age: time.Minute}
+	r := Route{Main: Target, State: Switched, Uploads: Source}
+	for name, c := range map[string]struct {
+		loc    Location
+		seen   Seen
+		want   Store
+		differ bool
+	}{
+		"it says the old main": {Location{Route: r, Hint: true, Store: Source}, same, Source, true},
+		"it says main":         {Location{Route: r, Hint: true, Store: Target}, same, Target, false},
+		"it does not know":     {Location{Route: r, Store: Target}, same, Target, false},
+		"there is none":        {Location{Route: r, Hint: true, Store: Source}, Seen{}, Target, false},
+	} {
+		if got, differ := c.loc.Newest(time.Second, [2]Seen{c.seen, c.seen}); got != c.want || differ != c.differ {
+			t.Errorf("%s: newest on %s, differ %t", name, got, differ)
+		}
+	}
+}
