@@ -206,7 +206,9 @@ func games() func() game {
 
 // failing are seeds that fail and are not mended yet, see "What fails still" in docs/sim.md.
 // A run says which it has left out; -seed plays them.
-var failing = map[game]string{}
+var failing = map[game]string{
+	{342, lostBucket}: "a listing of a bucket that comes and goes around a loss, while the switch is turned back, shows what no order explains",
+}
 
 func TestHistories(t *testing.T) {
 	l := newLab(t)
