@@ -175,10 +175,7 @@ func (l *Ledger) ClearUnclean(ctx context.Context, before time.Time) error {
 }
 
 func (l *Ledger) claimAudit(ctx context.Context, session, kind string) (id string, t AuditTask, token string, payload []string, err error) {
-	if session == "" {
-		return "", t, "", nil, ErrFenced // not registered yet
-	}
-	ctx, cancel, err := claiming(ctx)
+	ctx, cancel, err := claiming(ctx, session)
 	if err != nil {
 		return "", t, "", nil, err
 	}

@@ -49,8 +49,11 @@ func claimed(answer []any) error {
 
 // claiming returns the context of a call that claims something, which the end of ctx must not cut
 // off: nobody would know what it has claimed, and a session that is given up for that is
-// buried only a while after its process has ended. It ends by itself.
-func claiming(ctx context.Context) (context.Context, context.CancelFunc, error) {
+// buried only a while after its process has ended. It ends by itself. ErrFenced: there is no session yet.
+func claiming(ctx context.Context, session string) (context.Context, context.CancelFunc, error) {
+	if session == "" {
+		return nil, nil, ErrFenced
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err // not sent
 	}
@@ -61,10 +64,7 @@ func claiming(ctx context.Context) (context.Context, context.CancelFunc, error) 
 // ClaimEvents takes at most max due dirty objects from every shard together,
 // oldest first; empty when there are none. Errors: ErrFenced, ErrNoRoute, ErrUnavailable.
 func (l *Ledger) ClaimEvents(ctx context.Context, session string, limit int) ([]Claim, error) {
-	if session == "" {
-		return nil, ErrFenced // not registered yet
-	}
-	ctx, cancel, err := claiming(ctx)
+	ctx, cancel, err := claiming(ctx, session)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (l *Ledger) ClaimObjects(ctx context.Context, session, bucket string, keys 
 			calls = append(calls, l.callAs(claimObjectsScript, i, session, append([]any{bucket, l.newID()}, ks...)...))
 		}
 	}
-	ctx, cancel, err := claiming(ctx)
+	ctx, cancel, err := claiming(ctx, session)
 	if err != nil {
 		return nil, err
 	}

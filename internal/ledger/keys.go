@@ -14,7 +14,7 @@ import "strconv"
 //	xb           set     buckets that have an x:                        for ever, one per bucket
 //	age          zset    dirty objects by ms since when                 while dirty
 //	q            zset    events: dirty objects by ms when due           until claimed
-//	i:SESSION    hash    open intents: STORE|SEQ|EXCLUSIVE|OBJECT           until settled
+//	i:SESSION    hash    open intents: STORE|SEQ|KIND|OBJECT                until settled
 //	doubt        zset    in-doubt intents by ms when to settle          until settled
 //	cl:SESSION   set     objects a session has claimed                  until settled
 //	gone:SESSION set     intents settled as never made, or aborted first  a day
@@ -26,7 +26,7 @@ import "strconv"
 //	uc           hash    objects and stores where a copy has an upload: ms since when  until that one has ended
 //	wit          hash    sequence that each session was told last       until it was buried, or left
 //	floor        hash    what a session must have been told to begin    until it was buried, or left
-//	loss         hash    a loss of data: state, id, at, base, first, flip  until healed
+//	loss         hash    a loss of data, see prelude.lua and suspect.lua  until healed
 //	put          hash    ETags that copies have put on stores, as told  until healed
 //	vouched      hash    sessions that miss nothing; replayed: that told as loss
 //	had          hash    what was left of what each session was told    until it has told

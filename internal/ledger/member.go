@@ -163,10 +163,12 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		m.o.Log.Info("session was fenced; registering anew", "session", id)
 		return true, nil
 	}
-	if errors.Is(err, ErrNoRoute) && !a.lost {
-		m.register(id, a.beat) // it is known, there is just nothing to obey yet
-	} else if errors.Is(err, ErrNoRoute) {
-		m.register(id, beat) // it is said again, when there is something that can have been lost
+	heard := a.beat
+	if a.lost {
+		heard = beat // it is said again until it is dealt with
+	}
+	if errors.Is(err, ErrNoRoute) {
+		m.register(id, heard) // it is known, there is just nothing to obey yet, or to lose
 	}
 	if err != nil {
 		return false, err
@@ -177,11 +179,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("%w: %w: epoch %d, not %d", ErrUnavailable, errOlder, r.Epoch, known)
 	}
 	m.contact.Store(time.Now().UnixNano())
-	if a.lost {
-		m.register(id, beat) // it is said again until it is dealt with
-	} else {
-		m.register(id, a.beat)
-	}
+	m.register(id, heard)
 	h.beat = a.beat
 	if err := m.vouch(bctx, id, h, first, a.lost); err != nil {
 		return false, err

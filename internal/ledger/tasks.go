@@ -111,10 +111,7 @@ func (l *Ledger) Buckets(ctx context.Context) ([]BucketState, error) {
 }
 
 func (l *Ledger) claimTask(ctx context.Context, session, kind string) ([]string, error) {
-	if session == "" {
-		return nil, ErrFenced // not registered yet
-	}
-	ctx, cancel, err := claiming(ctx)
+	ctx, cancel, err := claiming(ctx, session)
 	if err != nil {
 		return nil, err
 	}

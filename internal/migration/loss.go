@@ -171,12 +171,18 @@ func (e *Engine) remember(f facts) {
 	maps.DeleteFunc(e.processes, func(_ string, p lately) bool { return now.Sub(p.seen) > remembered+forgotten })
 }
 
+// said returns the processes of which a session has said what it knows.
+func said(f facts, done map[string]bool) map[string]bool {
+	by := map[string]bool{}
+	for _, s := range f.sessions {
+		by[s.Process] = by[s.Process] || done[s.ID]
+	}
+	return by
+}
+
 // complete says that everybody has said what they know who was there just before a loss.
 func (e *Engine) complete(f facts, x ledger.Loss, done map[string]bool) bool {
-	said := map[string]bool{}
-	for _, s := range f.sessions {
-		said[s.Process] = said[s.Process] || done[s.ID]
-	}
+	said := said(f, done)
 	before := e.Now().Add(-f.stats.Now.Sub(x.At) - briefly)
 	for process, p := range e.processes {
 		if !said[process] && p.seen.After(before) {
@@ -217,10 +223,7 @@ func (e *Engine) workerGone(f facts, x ledger.Loss) bool {
 	if e.Now().Sub(e.since) < ago {
 		return true // nobody has watched for long enough
 	}
-	told := map[string]bool{}
-	for _, s := range f.sessions {
-		told[s.Process] = told[s.Process] || x.Replayed[s.ID]
-	}
+	told := said(f, x.Replayed)
 	for _, s := range f.sessions {
 		if s.Role == ledger.RoleWorker && s.Process != "" && !told[s.Process] { // not just a name that a shard knew
 			return true
