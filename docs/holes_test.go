@@ -16,7 +16,7 @@ func TestEveryTestThatIsNamedExists(t *testing.T) {
 		t.Fatal(err)
 	}
 	named := regexp.MustCompile("`([a-z0-9/]+)/(Test[A-Za-z0-9]+)`")
-	target := regexp.MustCompile("`make ([a-z-]+)")
+	target := regexp.MustCompile("`make ([a-z0-9-]+)")
 	makefile := read(t, "../Makefile")
 	n := 0
 	for _, page := range pages {

@@ -105,7 +105,7 @@ func (w *Worker) auditSuspects(take, work context.Context, session string, r led
 		}
 		if !w.alive() || sleep(take, pause) != nil {
 			// It may be counted already, or yet: given back, the batch would be counted twice.
-			w.member.Abandon()
+			w.member.Abandon(session)
 			return nil
 		}
 	}
@@ -132,7 +132,7 @@ func (j *judging) group(take, work context.Context, items []ledger.Suspect) erro
 		keys[i] = it.Key
 	}
 	claims, err := j.led.ClaimObjects(take, j.session, j.s.Bucket, keys)
-	j.abandonIfLost(err)
+	j.abandonIfLost(j.session, err)
 	if err != nil {
 		j.left = append(j.left, items...)
 		return err
@@ -196,7 +196,7 @@ func (j *judging) end(ctx context.Context, c ledger.Claim, repair bool) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	quiet, err := j.led.Judge(ctx, c, repair)
-	j.abandonIfLost(err)
+	j.abandonIfLost(c.Session, err)
 	return err == nil && quiet
 }
 

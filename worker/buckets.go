@@ -26,7 +26,7 @@ func (w *Worker) takeTask(take context.Context, one func(session string, r ledge
 		pause := idleWait
 		if ok && r.Run {
 			err := one(session, r)
-			w.abandonIfLost(err)
+			w.abandonIfLost(session, err)
 			switch {
 			case err == nil:
 				failed = 0

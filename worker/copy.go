@@ -145,12 +145,12 @@ func (w *Worker) settle(ctx context.Context, c ledger.Claim, r result, fenced bo
 		if fenced || w.unclean(ctx, c.To) {
 			w.giveBack(ctx, c)
 		} else {
-			w.member.Abandon()
+			w.member.Abandon(c.Session)
 		}
 		r = result{outcome: dropped}
 	case err != nil:
 		if errors.Is(err, ledger.ErrUnavailable) {
-			w.member.Abandon()
+			w.member.Abandon(c.Session)
 		}
 		r = result{outcome: dropped}
 	}
@@ -164,7 +164,7 @@ func (w *Worker) giveBack(ctx context.Context, c ledger.Claim) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := w.led.Unclaim(ctx, c); err != nil {
-		w.member.Abandon()
+		w.member.Abandon(c.Session)
 	}
 }
 

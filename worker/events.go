@@ -34,7 +34,7 @@ func (w *Worker) eventLoop(take, work context.Context) {
 		}
 		n := 1 + w.slots.tryAcquire(forEvents, eventsAtOnce-1)
 		claims, err := w.led.ClaimEvents(take, session, n)
-		w.abandonIfLost(err)
+		w.abandonIfLost(session, err)
 		w.slots.release(forEvents, n-len(claims))
 		for _, c := range claims {
 			if !c.DirtySince.IsZero() {
@@ -63,9 +63,9 @@ func (w *Worker) eventLoop(take, work context.Context) {
 
 // abandonIfLost gives up the session after a call whose outcome is unknown: the
 // ledger may hold a claim or a task for it that nobody else would end.
-func (w *Worker) abandonIfLost(err error) {
+func (w *Worker) abandonIfLost(session string, err error) {
 	if errors.Is(err, ledger.ErrUnavailable) {
-		w.member.Abandon()
+		w.member.Abandon(session)
 	}
 }
 
@@ -79,7 +79,7 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 	if class == s3.Canceled && !errors.Is(err, errStalled) {
 		// The process ends.
 		if uerr := w.led.Unclaim(ctx, c); uerr != nil {
-			w.member.Abandon()
+			w.member.Abandon(c.Session)
 			w.log.V(1).Info("claim not given back", "error", uerr.Error())
 		}
 		return
@@ -115,7 +115,7 @@ func (w *Worker) failClaim(ctx context.Context, c ledger.Claim, err error, on cl
 	}
 	if err != nil {
 		// The claim is held until its session ends; then it is broken.
-		w.member.Abandon()
+		w.member.Abandon(c.Session)
 		w.log.Info("failure not recorded", "error", err.Error())
 	}
 }

@@ -186,12 +186,12 @@ func (w *Worker) hold(c ledger.Claim, err *mayLand, on class) {
 	hctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if herr := w.led.Hold(hctx, c); herr != nil {
-		w.member.Abandon()
+		w.member.Abandon(c.Session)
 		return
 	}
 	w.held.Go(func() {
 		if sleep(w.ending, time.Until(err.until)) != nil {
-			w.member.Abandon()
+			w.member.Abandon(c.Session)
 			return
 		}
 		w.failClaim(ctx, c, err, on)

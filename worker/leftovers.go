@@ -112,7 +112,7 @@ func (w *Worker) sweepUploads(ctx context.Context, session string) error {
 			continue // it may yet be created
 		}
 		claims, err := w.led.ClaimObjects(ctx, session, u.Object.Bucket, []string{u.Object.Key})
-		w.abandonIfLost(err)
+		w.abandonIfLost(session, err)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (w *Worker) sweepUploads(ctx context.Context, session string) error {
 				err = w.led.EndedUpload(ctx, u)
 			}
 			_, jerr := w.led.Judge(ctx, c, false)
-			w.abandonIfLost(jerr)
+			w.abandonIfLost(session, jerr)
 			if err != nil || jerr != nil {
 				return errors.Join(err, jerr)
 			}

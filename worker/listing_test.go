@@ -61,7 +61,7 @@ func TestRangesOfASessionThatWasGivenUpGoOnFromTheLedgersCursor(t *testing.T) {
 	l.startAudit(auditETag, false, nil, b)
 	audit, err := l.led.ClaimAuditRange(t.Context(), session)
 	l.must(err)
-	w.member.Abandon()
+	w.member.Abandon(session)
 	beat()
 	if err := w.listRange(t.Context(), session, l.route, &list); !errors.Is(err, errPaused) || list.Cursor != "00999" {
 		t.Errorf("listed to %q: %v", list.Cursor, err)

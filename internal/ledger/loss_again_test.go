@@ -570,7 +570,7 @@ func TestTaskOfASessionThatNobodyKnowsIsGivenBack(t *testing.T) {
 			f.lost(func() { m = f.join(RoleWorker) })
 			old := m.ID()
 			f.ok(claim(f, old))
-			m.Abandon()
+			m.Abandon(m.ID())
 			f.beat(m)
 			f.beat(m)
 			f.now = f.now.Add(time.Minute)

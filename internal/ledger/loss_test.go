@@ -353,7 +353,7 @@ func TestHeartbeatsThatAreForgottenAreALoss(t *testing.T) {
 				f.t.Fatal(a, err)
 			}
 		},
-		"another session since": func(_ *fixture, m *Member) { m.Abandon() },
+		"another session since": func(_ *fixture, m *Member) { m.Abandon(m.ID()) },
 		"not noted": func(f *fixture, m *Member) {
 			next := true
 			f.rdb.AddHook(refusing{suspectScript.sha, &next})
@@ -624,13 +624,13 @@ func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
 				f.ok(err)
 				f.nextTask(w)
 			},
-			"under another session": func(_ *fixture, w *Member) { w.Abandon() },
+			"under another session": func(_ *fixture, w *Member) { w.Abandon(w.ID()) },
 			"with the next task, then under another session": func(f *fixture, w *Member) {
 				f.nextTask(w)
-				w.Abandon()
+				w.Abandon(w.ID())
 			},
 			"under another session, and not noted at first": func(f *fixture, w *Member) {
-				w.Abandon()
+				w.Abandon(w.ID())
 				next := true
 				f.rdb.AddHook(refusing{suspectScript.sha, &next})
 				if _, err := w.Beat(f.ctx); err == nil {
@@ -686,7 +686,7 @@ func TestNothingIsLostOfASessionThatWasBuried(t *testing.T) {
 	f.nextTask(w)
 	f.beat(w)
 	before := w.ID()
-	w.Abandon()
+	w.Abandon(w.ID())
 	if done, err := f.Bury(f.ctx, before, 0); !done || err != nil {
 		t.Fatal(done, err)
 	}

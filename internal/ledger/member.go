@@ -213,14 +213,15 @@ func (m *Member) count(h *heartbeat) {
 	h.adopts = m.o.Adopts && h.unrecorded == 0
 }
 
-// Abandon ends the session after a call whose outcome is unknown may have left
+// Abandon ends a session after a call whose outcome is unknown may have left
 // claims or tasks in it that this process does not know of: a new session is
 // registered with the next heartbeat, and the old one is buried, which gives
 // back whatever it held. What the process does know it holds, it can go on with.
-func (m *Member) Abandon() {
+// A session that was given up before takes no other one with it.
+func (m *Member) Abandon(session string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.next == "" {
+	if m.next == "" && m.id == session {
 		m.next, m.acked = m.o.NewID(), 0
 	}
 }

@@ -217,9 +217,16 @@ func TestAbandonedSessionGivesBackWhatItHeld(t *testing.T) {
 	if _, err := f.ClaimEvents(f.ctx, old, 1); err != nil { // the answer was lost
 		t.Fatal(err)
 	}
-	m.Abandon()
+	m.Abandon(m.ID())
 	if _, err := m.Beat(f.ctx); err != nil || m.ID() == old {
 		t.Fatal("no new session", err)
+	}
+	// Another call under it fails later: that is no reason to give up the session after it,
+	// which would leave when its process is stopped.
+	next := m.ID()
+	m.Abandon(old)
+	if _, err := m.Beat(f.ctx); err != nil || m.ID() != next {
+		t.Fatal("the session after it was given up too", err)
 	}
 	f.now = f.now.Add(20 * time.Second)
 	if _, err := m.Beat(f.ctx); err != nil {

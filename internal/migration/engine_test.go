@@ -651,7 +651,7 @@ func TestSwitchIsNotDoneWhenTheLedgerWasLostInTheMiddle(t *testing.T) {
 func TestWorkOfAWorkerThatEndedIsNotCopied(t *testing.T) {
 	w := newWorld(t)
 	w.caughtUp()
-	w.mem["w"].Abandon()
+	w.mem["w"].Abandon(w.mem["w"].ID())
 	w.beat()
 	w.step()
 	w.is(CondBucketsCopied, false, "Copying")

@@ -282,11 +282,11 @@ func TestWorkerThatTheLedgerHasForgottenIsMissed(t *testing.T) {
 		"none ended":               {func(*world) {}, false},
 		"one ended":                {func(w *world) { delete(w.mem, "w2") }, true},
 		"one was replaced":         {func(w *world) { w.join(ledger.RoleWorker, "w2") }, true},
-		"one gave its session up":  {func(w *world) { w.mem["w2"].Abandon() }, false},
+		"one gave its session up":  {func(w *world) { w.mem["w2"].Abandon(w.mem["w2"].ID()) }, false},
 		"one ended long ago":       {func(w *world) { delete(w.mem, "w2"); w.pass(remembered + 20*time.Second) }, false},
 		"the manager was replaced": {(*world).anew, true},
 		"one is known by name": {func(w *world) { // only a shard has heard of it again
-			w.mem["w2"].Abandon()
+			w.mem["w2"].Abandon(w.mem["w2"].ID())
 			w.named = true
 		}, false},
 	} {
