@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
@@ -165,6 +167,50 @@ func TestUploadsOfBothStoresAreListed(t *testing.T) {
 	r.must(err)
 	if len(page.Uploads) != 4 || len(page.CommonPrefixes) != 1 {
 		t.Errorf("by delimiter: %d uploads, %d prefixes", len(page.Uploads), len(page.CommonPrefixes))
+	}
+}
+
+// A copy to the old main, of what was written since a switch, may be listed before its worker
+// has heard of its id, and may have ended by the time the ledger is asked about it.
+func TestUploadsOfCopiesAreNotListed(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	want := []string{r.createUpload("k")}
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	want = append(want, r.createUpload("k"))
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1100 * time.Millisecond))) // stores say when in seconds, by a clock of their own
+	o := ledger.Object{Bucket: r.bucket, Key: "k"}
+	note, err := r.ledger.CreatingUpload(t.Context(), o, ledger.Source, time.Now())
+	r.must(err)
+	source := r.direct[ledger.Source].S3
+	copied, err := source.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: &o.Key})
+	r.must(err)
+	listed := func() (ids []string) {
+		out, err := r.client.S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &r.bucket})
+		r.must(err)
+		for _, u := range out.Uploads {
+			ids = append(ids, *u.UploadId)
+		}
+		return ids
+	}
+	same := cmpopts.SortSlices(strings.Compare)
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("before its worker knows of it: %s", diff)
+	}
+	var once sync.Once
+	r.hooks[ledger.Source].set(func(req *http.Request, send next) (*http.Response, error) {
+		resp, err := send(req)
+		if err == nil && req.URL.Query().Has("uploads") {
+			once.Do(func() {
+				_, err := source.AbortMultipartUpload(t.Context(), &awss3.AbortMultipartUploadInput{Bucket: &r.bucket, Key: &o.Key, UploadId: copied.UploadId})
+				r.must(err)
+				r.must(r.ledger.EndedUpload(t.Context(), note))
+			})
+		}
+		return resp, err
+	})
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("after it has ended: %s", diff)
 	}
 }
 

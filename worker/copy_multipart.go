@@ -82,9 +82,9 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err == nil || k.abort(ectx, id) {
-		_ = k.led.EndedUpload(ectx, mine) // else somebody has a look
+		_ = k.led.EndedUpload(ectx, mine)            // else somebody has a look
+		_ = k.led.DeleteUpload(ectx, k.c.Object, id) // else forgotten when the switch is done
 	}
-	_ = k.led.DeleteUpload(ectx, k.c.Object, id) // else forgotten when the switch is done
 	return err
 }
 

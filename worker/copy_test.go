@@ -318,6 +318,41 @@ func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
 	}
 }
 
+// Clients would see it in a listing: during a switch, uploads that nobody has placed are theirs.
+func TestUploadThatCouldNotBeAbortedStaysNobodys(t *testing.T) {
+	l := newLab(t)
+	o := ledger.Object{Bucket: "photos", Key: "k"}
+	l.bucket(ledger.Source, o.Bucket)
+	l.bucket(ledger.Target, o.Bucket)
+	var id atomic.Pointer[string] // of the upload that was left
+	placed := make(chan bool, 1)
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		q := r.URL.Query()
+		left := id.Load()
+		switch {
+		case left == nil && r.Method == http.MethodPut && q.Has("partNumber"):
+			return answer(r, http.StatusForbidden, "AccessDenied"), nil
+		case left == nil && r.Method == http.MethodDelete && q.Has("uploadId"):
+			v := q.Get("uploadId")
+			id.Store(&v)
+			return answer(r, http.StatusForbidden, "AccessDenied"), nil
+		case left != nil && q.Has("uploads") && len(placed) == 0: // it is tried again
+			at, _, known, err := l.led.RememberedUpload(t.Context(), o, *left)
+			placed <- err == nil && known && at == ledger.Source
+		}
+		return nil, nil
+	})
+	l.start(nil)
+	l.change(o.Bucket, o.Key, func(*s3.Client) error { l.upload(ledger.Source, o.Bucket, o.Key, 5<<20, 1); return nil })
+	l.synced()
+	if !<-placed {
+		t.Error("nobody says that it is not a client's")
+	}
+	if got := l.openUploads(ledger.Target, o.Bucket); len(got) > 0 {
+		t.Errorf("open on the target: %q", got)
+	}
+}
+
 // Nobody may copy the object in parts ever again: it was overwritten by a small one, or
 // the route was changed.
 func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testing.T) {
