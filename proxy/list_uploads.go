@@ -124,10 +124,11 @@ func (q *request) fetchTo(ctx context.Context, l listQuery, store ledger.Store, 
 	}
 }
 
-// clientsUploads leaves out uploads that the ledger does not place on the store. Of which
-// it knows nothing is a client's, from before the switch, or that of a copy: one that has
-// not been placed yet, by a worker that has noted that it would be created, or one that
-// has ended since it was listed; again lists the same uploads once more.
+// clientsUploads leaves out uploads that the ledger does not place on the store. One of which
+// it knows nothing is a client's, from before the switch or (if it has lost what it knew)
+// since, or that of a copy: one that has not been placed yet, by a worker that has noted that
+// it would be created, or one that has ended since it was listed; again lists the same
+// uploads once more.
 func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list []item, again func() ([]item, error)) ([]item, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -143,8 +144,9 @@ func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list [
 	for i, it := range list {
 		g.Go(func() error {
 			return q.p.ask(gctx, "upload", func(ctx context.Context) error {
-				at, _, known, err := q.p.ledger.RememberedUpload(ctx, ledger.Object{Bucket: q.in.Bucket, Key: it.key}, it.id)
-				keep[i], unknown[i] = at == store, at == store && !known
+				at, err := q.p.ledger.Upload(ctx, ledger.Object{Bucket: q.in.Bucket, Key: it.key}, it.id)
+				keep[i] = at.Store == store || !at.Known && !at.Sure
+				unknown[i] = keep[i] && !at.Known
 				return err
 			})
 		})
@@ -174,8 +176,8 @@ func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list [
 }
 
 // copiesSince returns when the first copy that may have an upload on a store now was about to
-// create it, by key. A client's upload that nobody has placed is older: the object was written
-// on the other store since, or there would be no copy to this one.
+// create it, by key. A client's upload that nobody has placed is older, as a rule: the object
+// was written on the other store since, or there would be no copy to this one.
 func (q *request) copiesSince(ctx context.Context, store ledger.Store) (map[string]time.Time, error) {
 	var all []ledger.CopyUpload
 	err := q.p.ask(ctx, "copies' uploads", func(ctx context.Context) (err error) {

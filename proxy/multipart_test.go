@@ -72,8 +72,8 @@ func TestUploadCrossesTheSwitch(t *testing.T) {
 	if got := r.get(r.direct[ledger.Target], "old"); got != big+"tail" {
 		t.Errorf("old on the target: %d bytes", len(got))
 	}
-	if store, err := r.ledger.Upload(t.Context(), ledger.Object{Bucket: r.bucket, Key: "new"}, newID); err != nil || store != ledger.Source {
-		t.Errorf("a finished upload is remembered: %v %v", store, err)
+	if at, err := r.ledger.Upload(t.Context(), ledger.Object{Bucket: r.bucket, Key: "new"}, newID); err != nil || at.Store != ledger.Source {
+		t.Errorf("a finished upload is remembered: %v %v", at, err)
 	}
 }
 
@@ -83,13 +83,13 @@ func TestAbortedUploadIsForgotten(t *testing.T) {
 	r.route(ledger.Target, ledger.Switched)
 	id := r.createUpload("k")
 	o := ledger.Object{Bucket: r.bucket, Key: "k"}
-	if s, err := r.ledger.Upload(t.Context(), o, id); err != nil || s != ledger.Target {
-		t.Fatalf("not remembered: %v %v", s, err)
+	if at, err := r.ledger.Upload(t.Context(), o, id); err != nil || at.Store != ledger.Target {
+		t.Fatalf("not remembered: %v %v", at, err)
 	}
 	_, err := r.client.S3.AbortMultipartUpload(t.Context(), &awss3.AbortMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id})
 	r.must(err)
-	if s, err := r.ledger.Upload(t.Context(), o, id); err != nil || s != ledger.Source {
-		t.Errorf("still remembered: %v %v", s, err)
+	if at, err := r.ledger.Upload(t.Context(), o, id); err != nil || at.Store != ledger.Source {
+		t.Errorf("still remembered: %v %v", at, err)
 	}
 	r.settled()
 	if got := r.newest("k"); got != "" {

@@ -114,6 +114,7 @@ func (p *Proxy) locate(ctx context.Context, o ledger.Object) (loc ledger.Locatio
 // uploadStore returns the store that a multipart upload lives on; sure is false
 // when the ledger may have lost that.
 func (p *Proxy) uploadStore(ctx context.Context, o ledger.Object, id string) (store ledger.Store, sure bool, err error) {
+	var at ledger.UploadPlace
 	r, err := p.obeyed(ctx)
 	if err != nil {
 		return 0, false, err
@@ -122,8 +123,8 @@ func (p *Proxy) uploadStore(ctx context.Context, o ledger.Object, id string) (st
 		return r.Main, true, nil
 	}
 	err = p.ask(ctx, "upload", func(ctx context.Context) error {
-		store, sure, err = p.ledger.UploadSure(ctx, o, id)
+		at, err = p.ledger.Upload(ctx, o, id)
 		return err
 	})
-	return store, sure, err
+	return at.Store, at.Sure, err
 }

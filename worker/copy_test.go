@@ -337,8 +337,8 @@ func TestUploadThatCouldNotBeAbortedStaysNobodys(t *testing.T) {
 			id.Store(&v)
 			return answer(r, http.StatusForbidden, "AccessDenied"), nil
 		case left != nil && q.Has("uploads") && len(placed) == 0: // it is tried again
-			at, _, known, err := l.led.RememberedUpload(t.Context(), o, *left)
-			placed <- err == nil && known && at == ledger.Source
+			at, err := l.led.Upload(t.Context(), o, *left)
+			placed <- err == nil && at.Known && at.Store == ledger.Source
 		}
 		return nil, nil
 	})

@@ -149,8 +149,8 @@ func (w *Worker) dangling(ctx context.Context, on ledger.Store, bucket string, b
 		if !before.IsZero() && began.After(before) {
 			return nil
 		}
-		lives, err := w.led.Upload(ctx, ledger.Object{Bucket: bucket, Key: key}, id)
-		if err != nil || lives != on {
+		at, err := w.led.Upload(ctx, ledger.Object{Bucket: bucket, Key: key}, id)
+		if err != nil || at.Store != on {
 			return err
 		}
 		count++

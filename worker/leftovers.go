@@ -66,12 +66,12 @@ func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.S
 		}
 		// A copy's upload was placed on the other store. One of which nothing was said is a
 		// client's where such uploads live, or its proxy is just about to place it.
-		at, sure, known, err := w.led.RememberedUpload(ctx, o, aws.ToString(u.UploadId))
+		at, err := w.led.Upload(ctx, o, aws.ToString(u.UploadId))
 		if err != nil {
 			whole = false
 			continue
 		}
-		if at == on || !known && !alone && (!interrupted || busy || !sure) {
+		if at.Store == on || !at.Known && !alone && (!interrupted || busy || !at.Sure) {
 			continue
 		}
 		_, err = s.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &bucket, Key: &o.Key, UploadId: u.UploadId})

@@ -193,41 +193,33 @@ func (l *Ledger) PlaceUpload(ctx context.Context, session string, o Object, uplo
 	return err
 }
 
-// Upload says which store a multipart upload lives on: the one remembered, or
-// the route's Uploads.
-func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (Store, error) {
-	s, _, _, err := l.upload(ctx, o, uploadID)
-	return s, err
+// UploadPlace is where a multipart upload lives.
+type UploadPlace struct {
+	// Store is the one that was remembered, or the route's Uploads.
+	Store Store
+	// Known says that it was remembered.
+	Known bool
+	// Sure is false when it may have been remembered, and lost.
+	Sure bool
 }
 
-// UploadSure is Upload; sure is false when the upload may have been remembered,
-// and lost.
-func (l *Ledger) UploadSure(ctx context.Context, o Object, uploadID string) (s Store, sure bool, err error) {
-	s, sure, _, err = l.upload(ctx, o, uploadID)
-	return s, sure, err
-}
-
-// RememberedUpload is UploadSure; known is false when nobody has said where it lives.
-func (l *Ledger) RememberedUpload(ctx context.Context, o Object, uploadID string) (s Store, sure, known bool, err error) {
-	return l.upload(ctx, o, uploadID)
+// Upload says which store a multipart upload lives on.
+func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (UploadPlace, error) {
+	v, err := l.run(ctx, l.call(uploadScript, l.prefix(o), uploadField(o, uploadID)))
+	if err != nil {
+		return UploadPlace{}, err
+	}
+	a := strs(v)
+	if number(a[2]) < l.seen.Load() {
+		return UploadPlace{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
+	}
+	return UploadPlace{Store: storeOf(a[0]), Sure: a[1] == "1", Known: a[3] == "1"}, nil
 }
 
 // Open says whether a client's request is under way on a store that may change an object.
 func (l *Ledger) Open(ctx context.Context, o Object, s Store) (bool, error) {
 	n, err := l.rdb.HGet(ctx, l.prefix(o)+"o:"+objectField(o), "i"+s.code()).Int64()
 	return n > 0, wrap("open writes", err)
-}
-
-func (l *Ledger) upload(ctx context.Context, o Object, uploadID string) (s Store, sure, known bool, err error) {
-	v, err := l.run(ctx, l.call(uploadScript, l.prefix(o), uploadField(o, uploadID)))
-	if err != nil {
-		return Source, false, false, err
-	}
-	a := strs(v)
-	if number(a[2]) < l.seen.Load() {
-		return Source, false, false, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
-	}
-	return storeOf(a[0]), a[1] == "1", a[3] == "1", nil
 }
 
 // CopyUpload says that a copy may have an upload of an object on a store, of which no
