@@ -150,7 +150,7 @@ func (q *request) relayResult(store ledger.Store, resp *http.Response) error {
 
 // uploadSource waits until the source of UploadPartCopy is on the upload's store.
 func (q *request) uploadSource(ctx context.Context, store ledger.Store) error {
-	began := time.Now()
+	var w waiting
 	for {
 		r, err := q.p.obeyed(ctx)
 		if err != nil {
@@ -160,7 +160,7 @@ func (q *request) uploadSource(ctx context.Context, store ledger.Store) error {
 		if err != nil || ready {
 			return err
 		}
-		if err := q.awaitSource(ctx, store, began); err != nil {
+		if err := q.awaitSource(ctx, store, &w); err != nil {
 			return err
 		}
 	}

@@ -84,6 +84,9 @@ type Config struct {
 	// IdleTimeout bounds the time in which no byte of a body arrives, or a piece of
 	// one (64 KiB) can't be handed on; default 2 min.
 	IdleTimeout time.Duration
+	// BlanksAfter is how long CopyObject and UploadPartCopy wait for their source before
+	// their client is sent blanks, for it may have less patience; default 20 s.
+	BlanksAfter time.Duration
 	// ResponseTimeout bounds the time from the body's end to the response's
 	// header; default 5 min.
 	ResponseTimeout time.Duration
@@ -94,7 +97,7 @@ type Config struct {
 func (c *Config) setDefaults() {
 	for d, v := range map[*time.Duration]time.Duration{
 		&c.Heartbeat: 500 * time.Millisecond, &c.MaxInFlight: time.Minute, &c.MaxHold: 5*time.Minute + 30*time.Second,
-		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 30 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
+		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 30 * time.Second, &c.BlanksAfter: 20 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
 		&c.ResponseTimeout: 5 * time.Minute, &c.DrainTimeout: 30 * time.Second,
 	} {
 		if *d <= 0 {

@@ -72,7 +72,7 @@ func (q *request) copyObject() error {
 	if q.in.Operation == s3.RenameObject {
 		keys = append(keys, q.in.CopySource.Key)
 	}
-	began := time.Now()
+	var w waiting
 	for {
 		c, err := q.begin(ctx, keys, ledger.BeginOptions{InSync: true, Removes: len(keys) > 1})
 		if err != nil {
@@ -94,7 +94,7 @@ func (q *request) copyObject() error {
 			return q.concludeByBody(c, resp)
 		}
 		c.abort()
-		if err := q.awaitSource(ctx, c.store, began); err != nil {
+		if err := q.awaitSource(ctx, c.store, &w); err != nil {
 			return err
 		}
 	}
@@ -113,17 +113,24 @@ func (q *request) sourceReady(ctx context.Context, store ledger.Store, r ledger.
 // awaitSource has the copy source synced to a store before others, and waits a moment,
 // for as long in all as Begin would for an object that is not in sync: a copy of what
 // was there before may have to end first, or the burial of a worker that died with it.
-func (q *request) awaitSource(ctx context.Context, store ledger.Store, began time.Time) error {
-	if time.Since(began) > q.p.cfg.MaxInFlight+burial {
-		return s3.ErrSlowDown
-	}
+// Meanwhile it keeps the connection alive as S3 does, which answers 200 to CopyObject and
+// UploadPartCopy at once, and says in the body what has come of it.
+func (q *request) awaitSource(ctx context.Context, store ledger.Store, w *waiting) error {
 	src := q.in.CopySource
 	// Begin puts an object that is not in sync at the head of the queue.
 	intents, err := q.p.tryBegin(ctx, src.Bucket, []string{src.Key}, ledger.BeginOptions{Store: &store, InSync: true})
 	if err == nil {
 		q.p.settler.settle(abort, intents)
 	}
+	if w.longer(q.p.cfg.MaxInFlight+burial, err) {
+		return s3.ErrSlowDown
+	}
 	q.p.metrics.wait("sync")
+	if w.blank(q.p.cfg.BlanksAfter) {
+		if err := q.w.keepAlive(); err != nil {
+			return err
+		}
+	}
 	return pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond))
 }
 
