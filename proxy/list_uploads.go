@@ -134,7 +134,7 @@ func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list [
 		return nil, nil
 	}
 	// Before anything is asked about one: a copy notes its upload, creates it and places it.
-	copies, err := q.copiesSince(ctx, store)
+	copies, err := q.uploadsOfCopies(ctx, store)
 	if err != nil {
 		return nil, err
 	}
@@ -145,9 +145,16 @@ func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list [
 		g.Go(func() error {
 			return q.p.ask(gctx, "upload", func(ctx context.Context) error {
 				at, err := q.p.ledger.Upload(ctx, ledger.Object{Bucket: q.in.Bucket, Key: it.key}, it.id)
-				keep[i] = at.Store == store || !at.Known && !at.Sure
-				unknown[i] = keep[i] && !at.Known
-				return err
+				if err != nil || at.Known {
+					keep[i] = at.Store == store
+					return err
+				}
+				ofCopy := func(u ledger.CopyUpload) bool {
+					return u.IsCopys(it.id, at.Sure) || (u.Others == nil || !at.Sure) && !it.initiated().Before(u.Began.Truncate(time.Second))
+				}
+				keep[i] = (at.Store == store || !at.Sure) && !slices.ContainsFunc(copies[it.key], ofCopy)
+				unknown[i] = keep[i]
+				return nil
 			})
 		})
 	}
@@ -167,32 +174,29 @@ func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list [
 	}
 	var out []item
 	for i, it := range list {
-		began, copied := copies[it.key]
-		if keep[i] && (!unknown[i] || still[it.id] && (!copied || it.initiated().Before(began))) {
+		if keep[i] && (!unknown[i] || still[it.id]) {
 			out = append(out, it)
 		}
 	}
 	return out, nil
 }
 
-// copiesSince returns when the first copy that may have an upload on a store now was about to
-// create it, by key. A client's upload that nobody has placed is older, as a rule: the object
-// was written on the other store since, or there would be no copy to this one.
-func (q *request) copiesSince(ctx context.Context, store ledger.Store) (map[string]time.Time, error) {
+// uploadsOfCopies returns the uploads that copies may have on a store now, by key. Where a note
+// does not tell them from clients', which nobody has placed, age does: those are older as a rule,
+// for the object was written on the other store since, or there would be no copy to this one.
+func (q *request) uploadsOfCopies(ctx context.Context, store ledger.Store) (map[string][]ledger.CopyUpload, error) {
 	var all []ledger.CopyUpload
 	err := q.p.ask(ctx, "copies' uploads", func(ctx context.Context) (err error) {
 		all, err = q.p.ledger.CopyUploads(ctx)
 		return err
 	})
-	first := map[string]time.Time{}
+	byKey := map[string][]ledger.CopyUpload{}
 	for _, u := range all {
-		// Stores say to the second when an upload was initiated.
-		began := u.Began.Truncate(time.Second)
-		if was, ok := first[u.Object.Key]; u.Object.Bucket == q.in.Bucket && u.Store == store && (!ok || began.Before(was)) {
-			first[u.Object.Key] = began
+		if u.Object.Bucket == q.in.Bucket && u.Store == store {
+			byKey[u.Object.Key] = append(byKey[u.Object.Key], u)
 		}
 	}
-	return first, err
+	return byKey, err
 }
 
 // rollUpItems makes common prefixes of items. Neighbours fall together when the

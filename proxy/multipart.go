@@ -17,9 +17,8 @@ const maxUploadResult = 64 << 10
 // meanwhile: a proxy that was paused.
 const thoughtDead = 5 * time.Second
 
-// createUpload creates a multipart upload on main. An upload that does not live
-// where the route says that unknown ones do is remembered before the client
-// hears of it.
+// createUpload creates a multipart upload on main. During a switch, and if it does not live
+// where the route says that unknown ones do, it is remembered before the client hears of it.
 func (q *request) createUpload() error {
 	ctx := q.r.Context()
 	c, err := q.begin(ctx, []string{q.in.Key}, ledger.BeginOptions{})
@@ -36,8 +35,9 @@ func (q *request) createUpload() error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	elsewhere := c.store != c.route.Uploads
-	if resp.StatusCode != http.StatusOK || !elsewhere && time.Since(began) < thoughtDead {
+	// While traffic moves, what nobody has placed is older than the switch.
+	say := c.store != c.route.Uploads || c.route.State == ledger.Switched
+	if resp.StatusCode != http.StatusOK || !say && time.Since(began) < thoughtDead {
 		return q.respond(c.store, resp)
 	}
 	raw, err := readBounded(resp.Body, maxUploadResult)
@@ -55,7 +55,7 @@ func (q *request) createUpload() error {
 		if len(c.intents) == 0 {
 			return nil // nobody waits for a switch while nothing can be recorded
 		}
-		return q.p.ledger.PlaceUpload(ctx, c.intents[0].Session, q.object(), id, c.store, elsewhere)
+		return q.p.ledger.PlaceUpload(ctx, c.intents[0].Session, q.object(), id, c.store, say)
 	})
 	if err != nil {
 		q.dropUpload(c.store, id)
@@ -196,7 +196,7 @@ func (q *request) completeUpload() error {
 // the id is not used again, and all are cleared at the end of a switch.
 func (q *request) forgetUpload(store ledger.Store) {
 	r, ok := q.p.current()
-	if !ok || r.Uploads == store || q.p.down.Load() {
+	if !ok || r.Uploads == store && r.State != ledger.Switched || q.p.down.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(q.r.Context()), callTimeout)

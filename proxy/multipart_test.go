@@ -180,7 +180,7 @@ func TestUploadsOfCopiesAreNotListed(t *testing.T) {
 	want = append(want, r.createUpload("k"))
 	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1100 * time.Millisecond))) // stores say when in seconds, by a clock of their own
 	o := ledger.Object{Bucket: r.bucket, Key: "k"}
-	note, err := r.ledger.CreatingUpload(t.Context(), o, ledger.Source, time.Now())
+	note, err := r.ledger.CreatingUpload(t.Context(), o, ledger.Source, time.Now(), nil) // it does not know the client's
 	r.must(err)
 	source := r.direct[ledger.Source].S3
 	copied, err := source.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: &o.Key})
@@ -197,6 +197,19 @@ func TestUploadsOfCopiesAreNotListed(t *testing.T) {
 	if diff := cmp.Diff(want, listed(), same); diff != "" {
 		t.Errorf("before its worker knows of it: %s", diff)
 	}
+	r.must(r.ledger.EndedUpload(t.Context(), note))
+	note, err = r.ledger.CreatingUpload(t.Context(), o, ledger.Source, time.Now().Add(-time.Hour), &ledger.OtherUploads{IDs: want[:1]})
+	r.must(err)
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("created by a worker that knew of the client's: %s", diff)
+	}
+	// Once more on the first store: what clients begin there now is placed, or it would be taken for a copy's.
+	r.route(ledger.Source, ledger.Switched)
+	want = append(want, r.createUpload("k"))
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("after the switch was turned back: %s", diff)
+	}
+	r.route(ledger.Target, ledger.Switched)
 	var once sync.Once
 	r.hooks[ledger.Source].set(func(req *http.Request, send next) (*http.Response, error) {
 		resp, err := send(req)

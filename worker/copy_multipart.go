@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
@@ -50,10 +51,10 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 		}
 		p.checksums = checksums{}
 	}
-	if k.on == forEvents && k.tries == 0 {
-		k.dropLeftovers(ctx, k.c.Object, k.c.To)
+	if r, _ := k.member.Route(); k.tries == 0 && (k.on == forEvents || r.State == ledger.Switched) {
+		_, k.others = k.dropLeftovers(ctx, k.c.Object, k.c.To)
 	}
-	mine, err := k.led.CreatingUpload(ctx, k.c.Object, k.c.To, time.Now())
+	mine, err := k.led.CreatingUpload(ctx, k.c.Object, k.c.To, time.Now(), k.others)
 	if err != nil {
 		return err
 	}

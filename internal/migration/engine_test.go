@@ -767,7 +767,7 @@ func TestSwitchWaitsForTheLookAtWhatCopiesHaveLeft(t *testing.T) {
 		}
 		return w.out.Phase == SwitchDone
 	}
-	note, err := w.e.Ledger.CreatingUpload(w.ctx, ledger.Object{Bucket: "b", Key: "film"}, ledger.Target, w.e.Now())
+	note, err := w.e.Ledger.CreatingUpload(w.ctx, ledger.Object{Bucket: "b", Key: "film"}, ledger.Target, w.e.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
