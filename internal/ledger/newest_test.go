@@ -519,3 +519,47 @@ func TestLedgersWordCountsWhereContentsAreTheSame(t *testing.T) {
 		}
 	}
 }
+
+// What the ledger has kept of an object is told again, and nothing later: while everybody lives who could
+// tell, that is how it is, and nobody has to ask the stores. Where a bucket is missing on one only, they do
+// not say whether it was deleted.
+func TestWhatTheLedgerHasKeptCountsOnceItIsToldAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		untold, synced bool
+		gone           Gone
+		want           LossState
+	}{
+		"everybody lives":     {want: Healthy},
+		"a worker died":       {gone: Gone{Worker: true}, want: Healthy},
+		"a proxy died":        {gone: Gone{Proxy: true}, want: Lost},
+		"nobody tells of it":  {untold: true, want: Lost},
+		"it was in sync then": {synced: true, want: Lost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			writer := f.Ledger
+			if c.untold {
+				writer = f.another()
+			}
+			f.write(writer, "p1")
+			if c.synced {
+				f.ok(f.Settle(f.ctx, f.claim())[0])
+			}
+			f.route(switched)
+			f.ok(f.Suspect(f.ctx)) // nothing was lost
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, Gone{}))
+			_, err = f.replay(f.ctx, "p1", all, 0)
+			f.ok(err)
+			all[0].State = Replaying
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, c.gone))
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			if loc.Loss != c.want || loc.Known == c.synced || loc.Known && loc.Store != Source {
+				t.Errorf("%+v", loc)
+			}
+		})
+	}
+}
