@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -561,5 +562,38 @@ func TestWhatTheLedgerHasKeptCountsOnceItIsToldAgain(t *testing.T) {
 				t.Errorf("%+v", loc)
 			}
 		})
+	}
+}
+
+// A store tells the age by its own clock, of some moment while it was asked. What it takes to answer must not
+// make its object look older than the other store's.
+func TestAgeIsOfOneMoment(t *testing.T) {
+	for name, takes := range map[string][]time.Duration{
+		"at once":         {100 * time.Millisecond},
+		"took its time":   {4 * time.Second, 100 * time.Millisecond},
+		"never soon":      {4 * time.Second, 2 * time.Second, 3 * time.Second},
+		"then not at all": {4 * time.Second, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				asked := 0
+				seen, err := Look(began, func() (Seen, error) {
+					took := takes[asked]
+					asked++
+					if took < 0 {
+						return Seen{}, ErrUnavailable
+					}
+					time.Sleep(took)
+					return Seen{Found: true, Age: (10*time.Second + time.Since(began)).Truncate(time.Second)}, nil
+				})
+				if err != nil || asked != len(takes) || seen.Age != 10*time.Second {
+					t.Errorf("%+v %v, asked %d times", seen, err, asked)
+				}
+			})
+		})
+	}
+	if seen, err := Look(time.Now(), func() (Seen, error) { return Seen{}, ErrUnavailable }); err == nil {
+		t.Errorf("%+v of a store that can't be asked", seen)
 	}
 }
