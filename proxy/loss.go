@@ -60,14 +60,14 @@ func (q *request) decide(ctx context.Context, o ledger.Object, loc ledger.Locati
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range seen {
 		g.Go(func() (err error) {
-			seen[i], err = q.look(gctx, ledger.Store(i), o)
+			seen[i], err = ledger.Look(asked, func() (ledger.Seen, error) { return q.look(gctx, ledger.Store(i), o) })
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return 0, false, q.incomparable(ctx, err)
 	}
-	newest, differ := loc.Newest(loc.Since+time.Since(asked), seen)
+	newest, differ := loc.Newest(loc.Since, seen)
 	if !differ {
 		return loc.Route.Main, false, nil
 	}

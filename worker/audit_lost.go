@@ -32,8 +32,8 @@ func (j *judging) afterLoss(take, work context.Context, items []ledger.Suspect) 
 	var g sync.WaitGroup
 	defer g.Wait()
 	for i, it := range items {
-		asked := time.Now()
 		loc, err := j.led.Lookup(take, ledger.Object{Bucket: j.s.Bucket, Key: it.Key})
+		asked := time.Now()
 		if err != nil {
 			for _, it := range append(rest, items[i:]...) {
 				j.keep(it)
@@ -62,7 +62,8 @@ func (j *judging) decide(ctx context.Context, it ledger.Suspect, loc ledger.Loca
 	var seen [2]ledger.Seen
 	for i, s := range j.stores {
 		var err error
-		if seen[i], err = s.seen(ctx, j.s.Bucket, it.Key); err != nil {
+		seen[i], err = ledger.Look(asked, func() (ledger.Seen, error) { return s.seen(ctx, j.s.Bucket, it.Key) })
+		if err != nil {
 			j.keep(it)
 			j.mu.Lock()
 			j.problem = err
@@ -70,7 +71,7 @@ func (j *judging) decide(ctx context.Context, it ledger.Suspect, loc ledger.Loca
 			return
 		}
 	}
-	newest, differ := loc.Newest(loc.Since+time.Since(asked), seen)
+	newest, differ := loc.Newest(loc.Since, seen)
 	tried := j.tries(it)
 	if differ && tried > 0 {
 		// What was copied since may have another ETag, as in parts it may.

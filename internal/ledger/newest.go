@@ -11,8 +11,36 @@ type Seen struct {
 	Found bool
 	ETag  string
 	Size  int64
-	// Age since it was last modified, by the store's own clock, to the second.
+	// Age since it was last modified, by the store's own clock, to the second. Look has it
+	// as of one moment for both stores.
 	Age time.Duration
+}
+
+// Look asks a store what it holds, and tells the age as of a moment before that. The store's answer is of some
+// moment while it was asked: where that takes long it is asked again, and the quickest answer counts.
+func Look(at time.Time, ask func() (Seen, error)) (seen Seen, err error) {
+	least := time.Duration(-1)
+	for range looks {
+		sent := time.Now()
+		s, err := ask()
+		took := time.Since(sent)
+		switch {
+		case err != nil && least < 0:
+			return Seen{}, err
+		case err != nil:
+			return seen, nil
+		case !s.Found:
+			return s, nil
+		case least < 0 || took < least:
+			seen, least = s, took
+			// Stores tell whole seconds. Less than that would only blur which one is younger.
+			seen.Age -= time.Since(at).Round(time.Second)
+		}
+		if took <= exact {
+			break
+		}
+	}
+	return seen, nil
 }
 
 // Same reports whether two stores hold the same content.
@@ -29,6 +57,9 @@ const (
 	// backlog is how long before a switch an object may have been written that
 	// was not copied when it began.
 	backlog = 10 * time.Minute
+	// exact is how long an answer may take for its age to be that of one moment, and looks
+	// how often it is asked for.
+	exact, looks = 500 * time.Millisecond, 3
 )
 
 // Newest says which store holds the newest content of an object that the ledger

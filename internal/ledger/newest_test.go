@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -517,5 +518,82 @@ func TestLedgersWordCountsWhereContentsAreTheSame(t *testing.T) {
 		if got, differ := c.loc.Newest(time.Second, [2]Seen{c.seen, c.seen}); got != c.want || differ != c.differ {
 			t.Errorf("%s: newest on %s, differ %t", name, got, differ)
 		}
+	}
+}
+
+// What the ledger has kept of an object is told again, and nothing later: while everybody lives who could
+// tell, that is how it is, and nobody has to ask the stores. Where a bucket is missing on one only, they do
+// not say whether it was deleted.
+func TestWhatTheLedgerHasKeptCountsOnceItIsToldAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		untold, synced bool
+		gone           Gone
+		want           LossState
+	}{
+		"everybody lives":     {want: Healthy},
+		"a worker died":       {gone: Gone{Worker: true}, want: Healthy},
+		"a proxy died":        {gone: Gone{Proxy: true}, want: Lost},
+		"nobody tells of it":  {untold: true, want: Lost},
+		"it was in sync then": {synced: true, want: Lost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 1)
+			f.route(steady)
+			writer := f.Ledger
+			if c.untold {
+				writer = f.another()
+			}
+			f.write(writer, "p1")
+			if c.synced {
+				f.ok(f.Settle(f.ctx, f.claim())[0])
+			}
+			f.route(switched)
+			f.ok(f.Suspect(f.ctx)) // nothing was lost
+			all, err := f.Losses(f.ctx)
+			f.ok(err)
+			f.ok(f.MoveLoss(f.ctx, all[0], Replaying, f.now, Gone{}))
+			_, err = f.replay(f.ctx, "p1", all, 0)
+			f.ok(err)
+			all[0].State = Replaying
+			f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, c.gone))
+			loc, err := f.Lookup(f.ctx, object)
+			f.ok(err)
+			if loc.Loss != c.want || loc.Known == c.synced || loc.Known && loc.Store != Source {
+				t.Errorf("%+v", loc)
+			}
+		})
+	}
+}
+
+// A store tells the age by its own clock, of some moment while it was asked. What it takes to answer must not
+// make its object look older than the other store's.
+func TestAgeIsOfOneMoment(t *testing.T) {
+	for name, takes := range map[string][]time.Duration{
+		"at once":         {100 * time.Millisecond},
+		"took its time":   {4 * time.Second, 100 * time.Millisecond},
+		"never soon":      {4 * time.Second, 2 * time.Second, 3 * time.Second},
+		"then not at all": {4 * time.Second, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				asked := 0
+				seen, err := Look(began, func() (Seen, error) {
+					took := takes[asked]
+					asked++
+					if took < 0 {
+						return Seen{}, ErrUnavailable
+					}
+					time.Sleep(took)
+					return Seen{Found: true, Age: (10*time.Second + time.Since(began)).Truncate(time.Second)}, nil
+				})
+				if err != nil || asked != len(takes) || seen.Age != 10*time.Second {
+					t.Errorf("%+v %v, asked %d times", seen, err, asked)
+				}
+			})
+		})
+	}
+	if seen, err := Look(time.Now(), func() (Seen, error) { return Seen{}, ErrUnavailable }); err == nil {
+		t.Errorf("%+v of a store that can't be asked", seen)
 	}
 }

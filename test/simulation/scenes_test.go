@@ -212,7 +212,7 @@ func sceneLostThenBack(p *plan, r *rand.Rand) (out [][]op) {
 	asked := p.switches[0].at
 	p.slowReadsOfCopies = 15 * time.Second
 	p.loseAll(r, "flush", between(r, 2300*time.Millisecond, 3*time.Second), 0)
-	p.switches = append(p.switches, switchAt{at: asked + between(r, 28*time.Second, 38*time.Second), flip: true})
+	p.switches = append(p.switches, switchAt{at: asked + between(r, 36*time.Second, 46*time.Second), flip: true})
 	for i, key := range keys {
 		s := scene{name: fmt.Sprint("own", i), key: key}
 		s.add("put", "Preparing#1", between(r, 10*time.Millisecond, 700*time.Millisecond))

@@ -247,6 +247,7 @@ var lossTeeth = []*tooth{
 	{rule: "what the ledger has kept is later than what is told of before", at: []aim{keptLater}, edits: []edit{
 		{"if v > 0 and kept[1] and v <= tonumber(kept[1])", "if false"}, {"if r[r.n] < BASE and v < r[r.n] then later = false end", ""},
 	}},
+	{rule: "what the ledger has kept counts once it is told again", at: []aim{lostBucket}, edits: []edit{{"if r.found and r.was_dirty then", "if false then"}}},
 	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if later and v > r.e and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},

@@ -5,8 +5,17 @@
 if loss[3] ~= ARGV[2] then return 0 end
 local v = tonumber(ARGV[4])
 local kept = redis.call('HMGET', P .. 'loss', 'upto', 'restored')
-if v > 0 and kept[1] and v <= tonumber(kept[1]) and kept[2] ~= '1' then return 1 end -- it is known, and what came of it
 local r = load(ARGV[6], ARGV[7])
+if v > 0 and kept[1] and v <= tonumber(kept[1]) and kept[2] ~= '1' then
+  -- It is known, and what came of it: a record that says so counts from now on, as if it had been told. No record
+  -- says that both stores held the same then.
+  if r.found and r.was_dirty then
+    touch(r)
+    save(r)
+    enqueue(r, NOW)
+  end
+  return 1
+end
 if v == 0 and route[3] == 'Switched' and not since(r) then return 0 end
 -- Later ones have larger sequences, whoever tells of them first. One that is told once more may be older
 -- than what clients have written since, or than what the stores were seen to hold.
