@@ -36,8 +36,8 @@ type Config struct {
 	Ledger *ledger.Ledger
 	// Instance is the pod or machine; it outlives the process.
 	Instance string
-	// StateDir holds the journal of writes that could not be recorded; it should
-	// outlive the process. Empty: they are kept in memory only.
+	// StateDir holds the journal of writes that could not be recorded, and the last
+	// route; it should outlive the process. Empty: they are kept in memory only.
 	StateDir string
 	// Stores by ledger.Source and ledger.Target.
 	Stores [2]Store
@@ -58,8 +58,8 @@ type Config struct {
 	BucketNames map[string]string
 	// Buckets says which are migrated; nil: all. Others stay on the source.
 	Buckets func(bucket string) bool
-	// Fallback is obeyed when the ledger has been out of reach since the start.
-	// Nil: main is the source, and steady.
+	// Fallback is obeyed when the ledger has been out of reach since the start, unless
+	// StateDir has a later route. Nil: main is the source, and steady.
 	Fallback *ledger.Route
 
 	Log      logr.Logger
@@ -126,10 +126,12 @@ type Proxy struct {
 	names    [2]map[string]string // target name by source name, and back
 	metrics  *metrics
 
-	route   atomic.Pointer[ledger.Route]
-	started time.Time
-	contact atomic.Int64 // last good answer of the ledger to a request, Unix nanoseconds
-	down    atomic.Bool  // the last ledger call of a request failed
+	route atomic.Pointer[ledger.Route]
+	// fallback is obeyed while there is none.
+	fallback *ledger.Route
+	started  time.Time
+	contact  atomic.Int64 // last good answer of the ledger to a request, Unix nanoseconds
+	down     atomic.Bool  // the last ledger call of a request failed
 
 	settler    *settler
 	unrecorded *unrecorded
@@ -161,6 +163,9 @@ func New(cfg Config) (*Proxy, error) {
 		p.verifier.TakesRegion = newRegions(p.takesRegion).take
 	}
 	if p.unrecorded, err = openUnrecorded(cfg.StateDir, cfg.MaxInFlight, cfg.Log); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	if p.fallback, err = keptFallback(cfg); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p.settler = newSettler(p.ledger, cfg.MaxInFlight, cfg.Log)

@@ -197,6 +197,11 @@ func (q *request) service() error {
 
 // outside serves a bucket that is not migrated: it is the source's for ever.
 func (q *request) outside() error {
+	if src := q.in.CopySource.Bucket; src != "" && q.p.migrates(src) {
+		if err := q.sourceOnSource(q.r.Context()); err != nil {
+			return err
+		}
+	}
 	return q.forwardTo(ledger.Source, call{in: q.in, body: q.body})
 }
 

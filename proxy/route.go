@@ -11,6 +11,9 @@ import (
 
 // apply makes every read and write that starts from now on obey r.
 func (p *Proxy) apply(_ context.Context, r ledger.Route) error {
+	if err := p.keepRoute(r); err != nil {
+		return err
+	}
 	p.route.Store(&r)
 	p.log.Info("obeying route", "epoch", r.Epoch, "main", r.Main.String(), "state", r.State)
 	return nil
@@ -25,8 +28,8 @@ func (p *Proxy) current() (ledger.Route, bool) {
 	if time.Since(p.started) <= p.cfg.StartGrace {
 		return ledger.Route{}, false
 	}
-	if p.cfg.Fallback != nil {
-		return *p.cfg.Fallback, true
+	if p.fallback != nil {
+		return *p.fallback, true
 	}
 	return ledger.Route{Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source}, true
 }

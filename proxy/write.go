@@ -103,11 +103,64 @@ func (q *request) copyObject() error {
 // sourceReady reports whether a store holds the newest version of the copy source.
 func (q *request) sourceReady(ctx context.Context, store ledger.Store, r ledger.Route) (bool, error) {
 	src := q.in.CopySource
+	if src.Bucket != "" && !q.p.migrates(src.Bucket) && store != ledger.Source {
+		// What has that name there is nothing of ours.
+		return false, errNotMigrated
+	}
 	if r.State == ledger.Steady || src.Bucket == "" || !q.p.migrates(src.Bucket) {
 		return true, nil
 	}
 	newest, known, err := q.locate(ctx, ledger.Object{Bucket: src.Bucket, Key: src.Key})
 	return newest == store || !known, err
+}
+
+// Copies between a bucket that is migrated and one that is not are made by the source, so
+// they need the source to hold the newest version of both.
+var (
+	errNotMigrated = s3.ErrInvalidRequest.With("The copy source is in a bucket that is not migrated, and the destination has moved to another object store.")
+	errLeftBehind  = s3.ErrInvalidRequest.With("The copy source has moved to another object store, and the destination is in a bucket that is not migrated.")
+)
+
+// sourceOnSource waits until the source holds the newest version of the copy source, for
+// a bucket that is not migrated. Once the target is main this takes what it has been
+// written since to be copied back.
+func (q *request) sourceOnSource(ctx context.Context) error {
+	o := ledger.Object{Bucket: q.in.CopySource.Bucket, Key: q.in.CopySource.Key}
+	for began := time.Now(); ; {
+		r, err := q.p.obeyed(ctx)
+		switch {
+		case err != nil:
+			return err
+		case r.State != ledger.Steady:
+			return q.uploadSource(ctx, ledger.Source)
+		case r.Main == ledger.Source:
+			return nil
+		case !r.Sync:
+			return errLeftBehind
+		}
+		var loc ledger.Location
+		var lost []ledger.Loss
+		err = q.p.ask(ctx, "lookup", func(ctx context.Context) (err error) {
+			if loc, err = q.p.ledger.Lookup(ctx, o); err == nil {
+				lost, err = q.p.ledger.Losses(ctx)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		// "No record" means nothing while it is not known what was lost.
+		if !loc.Known && len(lost) == 0 && loc.Route.Epoch == r.Epoch {
+			return nil
+		}
+		if time.Since(began) > q.p.cfg.MaxInFlight+burial {
+			return s3.ErrSlowDown
+		}
+		q.p.metrics.wait("sync")
+		if err := pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond)); err != nil {
+			return err
+		}
+	}
 }
 
 // awaitSource has the copy source synced to a store before others, and waits a moment,

@@ -92,7 +92,7 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 // abort ends a copy's upload, and reports whether it is gone.
 func (k *copying) abort(ctx context.Context, id string) bool {
 	_, err := k.to.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &k.dst, Key: &k.key, UploadId: &id})
-	return err == nil || s3.Classify(err) == s3.NotFound
+	return err == nil || isCode(err, "NoSuchUpload", "NoSuchBucket", "NoSuchKey") // else it may be a gateway's 404
 }
 
 // plan finds the part boundaries: the source's own where it tells them, else

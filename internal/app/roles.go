@@ -121,7 +121,7 @@ func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, insta
 		return nil, err
 	}
 	cfg := worker.Config{
-		Ledger: l, Instance: instance, BucketNames: config.TargetNames(c.Migration),
+		Ledger: l, Instance: instance, BucketNames: config.TargetNames(c.Migration), Named: len(c.Migration.Spec.Buckets) > 0,
 		Concurrency: int(c.Migration.Spec.Worker.Concurrency), Log: log, Registry: reg,
 		Dangling: dangling, MaxInFlight: maxInFlight,
 	}
