@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
@@ -31,7 +32,8 @@ func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.S
 	defer cancel()
 	s := w.stores[on]
 	bucket := s.bucket(o.Bucket)
-	out, err := s.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &o.Key, MaxUploads: aws.Int32(100)})
+	out, err := s.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &o.Key,
+		MaxUploads: aws.Int32(100), EncodingType: types.EncodingTypeUrl})
 	if isCode(err, "NoSuchBucket") || err == nil && len(out.Uploads) == 0 {
 		return true
 	}
@@ -61,7 +63,8 @@ func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.S
 	}
 	whole := true
 	for _, u := range out.Uploads {
-		if aws.ToString(u.Key) != o.Key || interrupted && aws.ToTime(u.Initiated).Before(began.Add(-storeSkew)) {
+		key, err := plainKey(out.EncodingType, u.Key)
+		if err != nil || key != o.Key || interrupted && aws.ToTime(u.Initiated).Before(began.Add(-storeSkew)) {
 			continue
 		}
 		// A copy's upload was placed on the other store. One of which nothing was said is a
