@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
@@ -242,7 +243,12 @@ func TestAStateDirectoryServesOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = lockState(dir)
-	wantError(t, err, "another crossfade local runs with the state directory "+dir)
+	wantError(t, err, "another crossfade process runs with the state directory "+dir)
+	// Two proxies would each replace the journal of the other.
+	proxy := proxyCommand(logr.Discard)
+	proxy.SetArgs([]string{"--state-dir", dir, "--config", filepath.Join(dir, "missing.yaml")})
+	proxy.SilenceErrors, proxy.SilenceUsage = true, true
+	wantError(t, proxy.Execute(), "another crossfade process runs with the state directory "+dir)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
