@@ -26,6 +26,11 @@ func (q *request) createUpload() error {
 		return err
 	}
 	defer c.finally()
+	if c.stale() {
+		// This process was asleep; nobody waits for this request any more.
+		c.abort()
+		return s3.ErrSlowDown
+	}
 	began := time.Now()
 	resp, err := q.send(ctx, c.store, call{in: q.in, body: q.body, write: true})
 	// No object has changed, however it went. But while the write is open, no worker
@@ -126,12 +131,15 @@ func (q *request) uploadAt(ctx context.Context) (store ledger.Store, there bool,
 	if err != nil {
 		return store, false, err
 	}
-	_ = resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound {
-		store, err = q.bucketStore()
-		return store, false, err
+	defer func() { _ = resp.Body.Close() }()
+	switch {
+	case resp.StatusCode != http.StatusNotFound:
+		return store, true, nil
+	case !saysMissing(resp): // a gateway's word, while the store is away
+		return store, false, s3.ErrServiceUnavailable.With("It is not known which object store has this upload. Please try again.")
 	}
-	return store, true, nil
+	store, err = q.bucketStore()
+	return store, false, err
 }
 
 // relayResult passes on an answer whose blanks keep the connection alive.

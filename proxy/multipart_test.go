@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
@@ -311,4 +314,56 @@ func TestUploadOfAProxyThatWasDeclaredDeadMeanwhileIsNotHandedOut(t *testing.T) 
 	if len(out.Uploads) > 0 {
 		t.Errorf("%d uploads are left", len(out.Uploads))
 	}
+}
+
+// While a store is away, gateways before it answer 404. That is no word about an upload.
+func TestUploadIsNotMissingBecauseAGatewaySaysSo(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	id := r.createUpload("big")
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	away := r.hooks[ledger.Source]
+	away.set(func(req *http.Request, _ next) (*http.Response, error) {
+		return answer(req, 404, "default backend - 404"), nil
+	})
+	if got := r.raw(http.MethodPut, "/"+r.bucket+"/big?partNumber=1&uploadId="+id, "part", nil); got.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("answered %d %s", got.StatusCode, got.text)
+	}
+	away.set(nil)
+	r.part("big", id, 1, "part")
+	if got := r.raw(http.MethodPut, "/"+r.bucket+"/big?partNumber=1&uploadId=unknown", "part", nil); got.StatusCode != http.StatusNotFound {
+		t.Errorf("an upload that is on neither store: %d %s", got.StatusCode, got.text)
+	}
+}
+
+// A process that slept before it sent the request is not waited for any more: no look at
+// what is left on the old store would see its upload.
+func TestUploadIsNotCreatedByAProcessThatSlept(t *testing.T) {
+	slow := &slowBegin{}
+	r := newRig(t, rigOptions{redis: newRedis(t).Addr, hook: slow, config: func(c *Config) { c.MaxInFlight = 400 * time.Millisecond }})
+	before := r.hooks[ledger.Source].calls.Load()
+	slow.on.Store(true)
+	got := r.raw(http.MethodPost, "/"+r.bucket+"/big?uploads", "", nil)
+	if got.StatusCode != http.StatusServiceUnavailable || r.hooks[ledger.Source].calls.Load() != before {
+		t.Errorf("answered %d %s, after %d requests to the store", got.StatusCode, got.text, r.hooks[ledger.Source].calls.Load()-before)
+	}
+}
+
+// slowBegin keeps the answers of Begin back, as if the process slept.
+type slowBegin struct{ on atomic.Bool }
+
+func (*slowBegin) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *slowBegin) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if h.on.Load() && strings.Contains(fmt.Sprint(cmd.Args()...), "big") {
+			time.Sleep(300 * time.Millisecond)
+		}
+		return err
+	}
+}
+
+func (*slowBegin) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }

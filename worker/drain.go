@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -283,7 +285,7 @@ func (w *Worker) abortDangling(ctx context.Context, on ledger.Store, bucket stri
 func (w *Worker) eachUpload(ctx context.Context, on ledger.Store, bucket string, f func(key, id string, began time.Time) error) error {
 	s := w.stores[on]
 	name := s.bucket(bucket)
-	in := &awss3.ListMultipartUploadsInput{Bucket: &name}
+	in := &awss3.ListMultipartUploadsInput{Bucket: &name, EncodingType: types.EncodingTypeUrl}
 	for {
 		lctx, cancel := context.WithTimeout(ctx, callTimeout)
 		out, err := s.api.ListMultipartUploads(lctx, in)
@@ -302,16 +304,37 @@ func (w *Worker) eachUpload(ctx context.Context, on ledger.Store, bucket string,
 			ahead = time.Since(now)
 		}
 		for _, u := range out.Uploads {
-			if err := f(aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated).Add(ahead)); err != nil {
+			key, err := plainKey(out.EncodingType, u.Key)
+			if err != nil {
+				return s.wrap("list multipart uploads", err)
+			}
+			if err := f(key, aws.ToString(u.UploadId), aws.ToTime(u.Initiated).Add(ahead)); err != nil {
 				return err
 			}
 		}
 		if !aws.ToBool(out.IsTruncated) {
 			return nil
 		}
-		if aws.ToString(out.NextKeyMarker) == aws.ToString(in.KeyMarker) && aws.ToString(out.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker) {
+		next, err := plainKey(out.EncodingType, out.NextKeyMarker)
+		if err != nil {
+			return s.wrap("list multipart uploads", err)
+		}
+		if next == aws.ToString(in.KeyMarker) && aws.ToString(out.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker) {
 			return s.wrap("list multipart uploads", fmt.Errorf("%w: it does not advance", errListing))
 		}
-		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
+		in.KeyMarker, in.UploadIdMarker = &next, out.NextUploadIdMarker
 	}
+}
+
+// plainKey is a key of a listing that was asked for with URL-encoded keys, for they may
+// hold what XML can't. Not every store encodes them.
+func plainKey(encoding types.EncodingType, key *string) (string, error) {
+	if encoding != types.EncodingTypeUrl {
+		return aws.ToString(key), nil
+	}
+	plain, err := url.QueryUnescape(aws.ToString(key))
+	if err != nil {
+		return "", fmt.Errorf("%w: key %q: %w", errListing, aws.ToString(key), err)
+	}
+	return plain, nil
 }

@@ -3,7 +3,9 @@ package worker
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,5 +94,42 @@ func TestUploadsOfAStoreWhoseClockIsAheadAreSeen(t *testing.T) {
 	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Switched, Sync: true, Run: true})
 	if d := l.drained(); d.Uploads != 1 {
 		t.Errorf("%d uploads are seen on the old main, there is 1", d.Uploads)
+	}
+}
+
+// Keys may hold what XML can't: stores write that all the same, unless they are asked not to.
+func TestUploadOfAKeyWithControlCharactersIsSeen(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Source, "photos")
+	w, _ := l.start(nil)
+	var pages atomic.Int64
+	l.faults[ledger.Source].set(func(r *http.Request) (*http.Response, error) {
+		q := r.URL.Query()
+		if r.Method != http.MethodGet || !q.Has("uploads") {
+			return nil, nil //nolint:nilnil // let it through
+		}
+		page := func(key, encoding, marker string) (*http.Response, error) {
+			pages.Add(1)
+			return respond(r, http.StatusOK, fmt.Sprintf("<ListMultipartUploadsResult>%s<IsTruncated>%t</IsTruncated><NextKeyMarker>%s</NextKeyMarker>"+
+				"<NextUploadIdMarker>%[3]s</NextUploadIdMarker><Upload><Key>%s</Key><UploadId>u</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated></Upload></ListMultipartUploadsResult>",
+				encoding, marker != "", marker, key)), nil
+		}
+		switch {
+		case q.Get("encoding-type") != "url":
+			return page("a&#x1;b", "", "")
+		case q.Get("key-marker") == "":
+			return page("a%01b", "<EncodingType>url</EncodingType>", "a%01b")
+		case q.Get("key-marker") == "a\x01b":
+			return page("c+d", "<EncodingType>url</EncodingType>", "")
+		}
+		return respond(r, http.StatusBadRequest, ""), nil
+	})
+	var keys []string
+	err := w.eachUpload(t.Context(), ledger.Source, "photos", func(key, _ string, _ time.Time) error {
+		keys = append(keys, key)
+		return nil
+	})
+	if want := []string{"a\x01b", "c d"}; !slices.Equal(keys, want) || err != nil {
+		t.Errorf("%q, %v", keys, err)
 	}
 }

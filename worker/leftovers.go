@@ -39,16 +39,23 @@ func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.S
 	}
 	s := w.stores[on]
 	bucket := s.bucket(o.Bucket)
-	out, err := s.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &o.Key, MaxUploads: aws.Int32(100)})
+	out, err := s.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &o.Key,
+		MaxUploads: aws.Int32(100), EncodingType: types.EncodingTypeUrl})
 	if err != nil && !isCode(err, "NoSuchBucket") {
 		return false, nil
 	}
 	var all []types.MultipartUpload // of the object: the first of those of its prefix
+	cut := false
 	if err == nil {
-		all = slices.DeleteFunc(out.Uploads, func(u types.MultipartUpload) bool { return aws.ToString(u.Key) != o.Key })
+		listed := len(out.Uploads)
+		all = slices.DeleteFunc(out.Uploads, func(u types.MultipartUpload) bool {
+			key, err := plainKey(out.EncodingType, u.Key)
+			return err != nil || key != o.Key
+		})
+		cut = aws.ToBool(out.IsTruncated) && len(all) == listed
 	}
 	r, _ := w.member.Route()
-	if cut := err == nil && aws.ToBool(out.IsTruncated) && len(all) == 100; !creating && !cut && r.State == ledger.Switched && r.Uploads == on {
+	if !creating && !cut && r.State == ledger.Switched && r.Uploads == on {
 		others = &ledger.OtherUploads{}
 	}
 	if len(all) == 0 {

@@ -188,6 +188,15 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 	cmd := &cobra.Command{Use: "proxy", Short: "Serve S3 clients and record their writes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			defer func() { err = whereSecretsAre(err, f.config, f.secretsDir) }()
+			// Two would each replace the other's journal, and writes be lost with it.
+			if err := os.MkdirAll(stateDir, 0o700); err != nil {
+				return fmt.Errorf("state directory: %w", err)
+			}
+			lock, err := lockState(stateDir)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = lock.Close() }()
 			r, err := f.open(cmd.Context(), log())
 			if err != nil {
 				return err
