@@ -73,7 +73,8 @@ type copying struct {
 	key      string
 	on       class
 	watch    *time.Timer
-	tries    int // guesses at part boundaries
+	tries    int  // guesses at part boundaries
+	looked   bool // for what earlier copies have left
 	others   *ledger.OtherUploads
 	plain    atomic.Bool // without checksums: the parts' own are not known
 	fenced   bool        // the follower's store checked that nobody wrote in between

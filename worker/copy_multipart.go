@@ -51,7 +51,8 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 		}
 		p.checksums = checksums{}
 	}
-	if r, _ := k.member.Route(); k.tries == 0 && (k.on == forEvents || r.State == ledger.Switched) {
+	if r, _ := k.member.Route(); !k.looked && (k.on == forEvents || r.State == ledger.Switched) {
+		k.looked = true
 		_, k.others = k.dropLeftovers(ctx, k.c.Object, k.c.To)
 	}
 	mine, err := k.led.CreatingUpload(ctx, k.c.Object, k.c.To, time.Now(), k.others)

@@ -299,14 +299,19 @@ func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
 		to      ledger.Store
 		theirs  bool // a client has one of the object there
 		earlier bool // and so has a copy, of which it is not known whose others are
+		guessed bool // the store does not tell where parts begin
 	}{
-		"on the follower":                           {to: ledger.Target},
-		"on the old main":                           {to: ledger.Source},
-		"on the old main, beside a client's":        {to: ledger.Source, theirs: true},
-		"on the old main, after one that can't say": {to: ledger.Source, theirs: true, earlier: true},
+		"on the follower":                            {to: ledger.Target},
+		"on the old main":                            {to: ledger.Source},
+		"on the old main, beside a client's":         {to: ledger.Source, theirs: true},
+		"on the old main, after one that can't say":  {to: ledger.Source, theirs: true, earlier: true},
+		"on the old main, in parts that are guessed": {to: ledger.Source, theirs: true, guessed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
+			if c.guessed {
+				l.can[c.to.Other()].PartNumberGet = s3.No
+			}
 			o := ledger.Object{Bucket: "photos", Key: "k"}
 			l.bucket(ledger.Source, o.Bucket)
 			l.bucket(ledger.Target, o.Bucket)

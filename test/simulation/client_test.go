@@ -406,6 +406,35 @@ func (c *client) copy(o op) {
 	}
 }
 
+// seeUploads lists multipart uploads while one of the client's own is under way.
+func (c *client) seeUploads(o op, when, own string) {
+	if !c.w.plan.seesUploads {
+		return
+	}
+	rep, ok := c.send(o, "uploads "+when, request{method: "GET", query: "uploads="})
+	if !ok {
+		return
+	}
+	var page struct{ Upload []struct{ UploadId string } }
+	if rep.Code != 200 || xml.Unmarshal([]byte(rep.body()), &page) != nil {
+		c.wrong(o, rep)
+		return
+	}
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.w.result.faults["uploadsListed"]++
+	found := false
+	for _, u := range page.Upload {
+		found = found || u.UploadId == own
+		if c.w.copied[u.UploadId] && len(c.w.losses) == 0 { // what was noted of copies' uploads may be lost
+			c.w.problem("a listing shows the upload of a copy: %s %s: %s", o.id, when, u.UploadId)
+		}
+	}
+	if !found {
+		c.w.problem("a listing lacks an upload that is under way: %s %s: %s", o.id, when, own)
+	}
+}
+
 func (c *client) multipart(o op, key string) {
 	began := time.Now()
 	rep, ok := c.send(o, "create", request{method: "POST", key: key, query: "uploads="})
@@ -418,6 +447,7 @@ func (c *client) multipart(o op, key string) {
 		return
 	}
 	id := url.QueryEscape(made.UploadId)
+	c.seeUploads(o, "at first", made.UploadId)
 	var parts []string
 	complete := "<CompleteMultipartUpload>"
 	abort := !o.finish
@@ -437,6 +467,7 @@ func (c *client) multipart(o op, key string) {
 	if o.endOn != "" {
 		abort = !c.w.await(o.endOn, o.endAt) || abort
 	}
+	c.seeUploads(o, "at last", made.UploadId)
 	if abort || time.Since(began) > uploadLife {
 		_, _ = c.send(o, "abort", request{method: "DELETE", key: key, query: "uploadId=" + id})
 		return

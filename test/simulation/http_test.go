@@ -65,9 +65,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		markers := st.vain
 		ids := st.ids
 		got = st.serve(r, q, body)
-		if st.ids > ids && t.p.is("worker") && t.store != int(w.manager.state.Route.Uploads) { // else it can't be told from a client's
+		if st.ids > ids && t.p.is("worker") {
 			bucket, _ := addressed(r)
 			st.buckets[bucket].uploads[st.uploadID()].copied = true
+			w.copied[st.uploadID()] = true
 		}
 		if st.vain > markers && t.p.is("worker") {
 			w.vain = append(w.vain, label)

@@ -52,6 +52,7 @@ type plan struct {
 	versioned              bool          // the bucket keeps versions
 	suspended              bool          // it did, before the migration
 	spareVersioned         bool          // the second bucket keeps them
+	seesUploads            bool          // clients list uploads while theirs are under way
 }
 
 // inOrder says that no write can begin on the old store: there are no uploads, and no
@@ -115,7 +116,7 @@ var keys = []string{"a/k0", "a/k1", "k2"}
 
 // newPlan draws a history, or one that aims at something: see rough.
 func newPlan(seed uint64, at aim) *plan {
-	if at >= lostBucket && at <= spareVersions {
+	if at >= lostBucket && at <= spareVersions || at == uploadsSeen {
 		return widePlan(seed, at)
 	}
 	p := drawPlan(seed, at)

@@ -60,6 +60,7 @@ const (
 	deletedSince // an object is deleted after everything was lost with every proxy, and then the switch is turned back
 	lostThenBack // what is written just after the switch is lost so, and then the switch is turned back
 	keptLater    // an object is deleted, and Redis restarted while a proxy dies: others tell of older writes
+	uploadsSeen  // clients list uploads while theirs, and those of copies, are under way; plays as the wide ones do
 	allAims      // how many there are
 )
 
@@ -72,7 +73,7 @@ func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
 		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack",
 		"lostBucket", "noReverse", "copiedVersion", "suspended", "spareVersions",
-		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone", "deletedSince", "lostThenBack", "keptLater"}[a]
+		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone", "deletedSince", "lostThenBack", "keptLater", "uploadsSeen"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and
@@ -278,6 +279,14 @@ func (p *plan) aimed(by *process, to peer, label string, final bool, f *fate, r 
 			f.lost = f.before + f.after
 		} else {
 			f.after += between(r, time.Second, p.maxInFlight*17/20)
+		}
+		return "late"
+	case p.seesUploads && by.is("worker") && strings.Contains(label, " POST ") && strings.Contains(label, "?uploads"):
+		switch r.IntN(3) {
+		case 0: // its worker never hears of it
+			f.lost = f.before + f.after
+		case 1:
+			f.after += between(r, 100*time.Millisecond, 5*time.Second)
 		}
 		return "late"
 	case final && by.is("proxy") && chance(r, p.neverWrites):

@@ -20,6 +20,9 @@ func widePlan(seed uint64, at aim) *plan {
 	if at == lostBucket {
 		base = []aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, anything, anything}[r.IntN(8)]
 	}
+	if at == uploadsSeen {
+		base = []aim{lateUploads, lateCompletes, lateCopies, deaths, turnedBack, sleepers, losses, anything}[r.IntN(8)]
+	}
 	p := newPlan(seed, base)
 	if at == suspended {
 		p = drawPlan(seed, base)
@@ -45,6 +48,8 @@ func widePlan(seed uint64, at aim) *plan {
 	case spareVersions:
 		p.addBucket(r)
 		p.keepSpare(r)
+	case uploadsSeen:
+		p.seesUploads = true
 	}
 	return p
 }

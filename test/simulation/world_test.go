@@ -52,6 +52,7 @@ type world struct {
 	history   []porcupine.Operation
 	tags      map[string]string // content by ETag
 	tagsOf    map[string][]string
+	copied    map[string]bool // uploads of copies, by id
 	stray     []strayCopy
 	taken     map[string]time.Time // when a version of a key was last being deleted
 	makers    map[string]string    // who made a version, by its id
@@ -88,7 +89,7 @@ const bucketName = "b"
 
 func newWorld(seed uint64, p *plan, s *server, dir string) *world {
 	w := &world{seed: seed, plan: p, redis: s, dir: dir, down: map[peer]bool{}, leases: map[string]time.Time{}, moments: map[string]chan struct{}{},
-		memo: newMemo(), taken: map[string]time.Time{}, makers: map[string]string{}, dropping: map[string]int{}, tags: map[string]string{}, tagsOf: map[string][]string{}}
+		memo: newMemo(), taken: map[string]time.Time{}, makers: map[string]string{}, dropping: map[string]int{}, tags: map[string]string{}, tagsOf: map[string][]string{}, copied: map[string]bool{}}
 	w.result = result{faults: map[string]int{}, routes: map[string]int{}}
 	w.stores = [2]*store{newStore("source"), newStore("target")}
 	for _, st := range w.stores {
