@@ -29,7 +29,7 @@ func (r *Reconciler) delete(ctx context.Context, s *scope) (gone bool, err error
 	engine, openErr := r.engineForDeletion(ctx, s)
 	why := ""
 	if engine != nil {
-		if why, err = engine.Stranded(ctx); err != nil {
+		if why, err = engine.Stranded(ctx, stateOf(&s.m.Status)); err != nil {
 			why, openErr = "", err
 		}
 	}

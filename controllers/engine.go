@@ -16,7 +16,7 @@ import (
 // Engine is the phase engine, see internal/migration.
 type Engine interface {
 	Step(ctx context.Context, in migration.Input) (migration.Output, error)
-	Stranded(ctx context.Context) (string, error)
+	Stranded(ctx context.Context, st migration.State) (string, error)
 	Destroy(ctx context.Context) error
 }
 

@@ -213,7 +213,7 @@ func (e *fakeEngine) Step(_ context.Context, in migration.Input) (migration.Outp
 	return out, e.err
 }
 
-func (e *fakeEngine) Stranded(context.Context) (string, error) {
+func (e *fakeEngine) Stranded(context.Context, migration.State) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.stranded, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -19,15 +20,20 @@ func (q *request) listing() error {
 	if err != nil {
 		return err
 	}
-	r, err := q.p.obeyed(ctx)
-	if err != nil {
-		return err
-	}
-	// max-keys=0 asks for nothing but the echo; a store's own token works there only.
-	if r.State == ledger.Steady || l.max == 0 || l.refused || l.opaque {
-		err = q.listSteady(r.Main, l)
-	} else {
-		err = q.listMoving(ctx, l)
+	for err = errMoved; errors.Is(err, errMoved); {
+		var r ledger.Route
+		if r, err = q.p.obeyed(ctx); err != nil {
+			return err
+		}
+		switch {
+		case l.max == 0 || l.refused || l.opaque:
+			// max-keys=0 asks for nothing but the echo; a store's own token works there only.
+			err = q.listSteady(r.Main, l, nil)
+		case r.State == ledger.Steady:
+			err = q.listSteady(r.Main, l, &r)
+		default:
+			err = q.listMoving(ctx, l)
+		}
 	}
 	var refused *storeError
 	if errors.As(err, &refused) {
@@ -37,10 +43,11 @@ func (q *request) listing() error {
 }
 
 // listSteady passes on main's own page; only tokens are replaced by ones that
-// either store can go on from.
-func (q *request) listSteady(store ledger.Store, l listQuery) error {
+// either store can go on from. It returns errMoved when the route is not by any more: then
+// the page may show a write that nobody else sees yet, as a read might, see readNewest.
+func (q *request) listSteady(store ledger.Store, l listQuery, by *ledger.Route) error {
 	c := call{in: q.in}
-	v := l.values
+	v := maps.Clone(l.values)
 	if l.token != "" && !l.opaque {
 		v.Del("continuation-token")
 		v.Set("start-after", l.after)
@@ -53,9 +60,6 @@ func (q *request) listSteady(store ledger.Store, l listQuery) error {
 	}
 	query := encodeQuery(v)
 	c.query = &query
-	if l.op == s3.ListObjects {
-		return q.forwardTo(store, c)
-	}
 	resp, err := q.send(q.r.Context(), store, c)
 	if err != nil {
 		return err
@@ -64,6 +68,12 @@ func (q *request) listSteady(store ledger.Store, l listQuery) error {
 	raw, err := readBounded(resp.Body, maxPage)
 	if err != nil {
 		return err
+	}
+	if now, ok := q.p.current(); by != nil && (!ok || now != *by) {
+		return errMoved
+	}
+	if l.op == s3.ListObjects {
+		return q.respondBytes(resp, q.p.rename(store, raw))
 	}
 	if pg, err := parsePage(l, store, raw); resp.StatusCode == 200 && err == nil {
 		raw = retoken(l, store, pg)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -33,6 +34,21 @@ func (i item) position() string {
 		return i.key + lastRune
 	}
 	return i.key
+}
+
+// initiated returns when a multipart upload began, by its store's clock; zero if it does not say.
+func (i item) initiated() time.Time {
+	top, err := elements(i.raw)
+	if err != nil || len(top) != 1 {
+		return time.Time{}
+	}
+	fields, err := below(i.raw, top[0])
+	if err != nil {
+		return time.Time{}
+	}
+	v, _ := text(i.raw, fields, "Initiated")
+	t, _ := time.Parse(time.RFC3339, v)
+	return t
 }
 
 func compareItems(a, b item) int { return strings.Compare(a.key, b.key) }

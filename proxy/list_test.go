@@ -449,3 +449,54 @@ func TestListingThatTheSwitchOvertookIsMadeAgain(t *testing.T) {
 		t.Errorf("%t, %+v", once.Load(), out.Contents)
 	}
 }
+
+// A listing that was sent before the switch may be answered late in it, with what has landed
+// on the old store since and nobody sees yet: then it would go back.
+func TestListingThatOverlapsTheSwitchShowsWhatReadsSee(t *testing.T) {
+	for name, query := range map[string]string{"V1": "", "V2": "?list-type=2", "versions": "?versions"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			r.put(r.client, "k", "1")
+			r.settled()
+			r.sync()
+			id := r.createUpload("k")
+			part := r.part("k", id, 1, "three")
+			list, landed, end := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			var held atomic.Int32
+			r.hooks[ledger.Source].set(func(req *http.Request, next next) (*http.Response, error) {
+				switch {
+				case req.Method == http.MethodGet && strings.HasSuffix(strings.TrimSuffix(req.URL.Path, "/"), r.bucket) && !req.URL.Query().Has("uploads") && held.Add(1) == 1:
+					list <- struct{}{}
+					<-landed
+				case req.Method == http.MethodPost && req.URL.Query().Get("uploadId") == id:
+					resp, err := next(req)
+					close(landed)
+					<-end
+					return resp, err
+				}
+				return next(req)
+			})
+			shown := make(chan string, 1)
+			go func() { shown <- r.raw(http.MethodGet, "/"+r.bucket+query, "", nil).text }()
+			<-list
+			r.route(ledger.Source, ledger.Preparing)
+			r.route(ledger.Target, ledger.Switched)
+			r.put(r.client, "k", "22")
+			done := make(chan error, 1)
+			go func() {
+				_, err := r.client.S3.CompleteMultipartUpload(context.Background(), &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id,
+					MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{part}}})
+				done <- err
+			}()
+			page := <-shown
+			if got := r.get(r.client, "k"); got != "22" {
+				t.Errorf("reads %q", got)
+			}
+			close(end)
+			r.must(<-done)
+			if !strings.Contains(page, "<Size>2</Size>") {
+				t.Errorf("the listing shows what the read after it does not: %s", page)
+			}
+		})
+	}
+}

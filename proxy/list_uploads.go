@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,25 +54,27 @@ func (q *request) uploadsOfMarker(ctx context.Context, l listQuery, main ledger.
 	if l.wrapped {
 		store = l.markerFrom
 	}
-	list, err := q.fetchGroup(ctx, l, store, l.after, l.marker)
+	group := func(s ledger.Store, id string, missing bool) ([]item, error) {
+		again := func() ([]item, error) {
+			list, err := q.fetchGroup(ctx, l, s, l.after, id)
+			if err != nil && missing && isRefusal(err) {
+				err = nil
+			}
+			return list, err
+		}
+		list, err := again()
+		if err != nil {
+			return nil, err
+		}
+		return q.clientsUploads(ctx, s, list, again)
+	}
 	// An upload of a page before may be gone; what never was one is main's to refuse.
-	if err != nil && (!isRefusal(err) || !l.wrapped) {
-		return nil, err
+	list, err := group(store, l.marker, l.wrapped)
+	if err != nil || store != main {
+		return list, err
 	}
-	if list, err = q.clientsUploads(ctx, store, list); err != nil {
-		return nil, err
-	}
-	if store != main {
-		return list, nil
-	}
-	rest, err := q.fetchGroup(ctx, l, store.Other(), l.after, "")
-	if err != nil && !isRefusal(err) {
-		return nil, err
-	}
-	if rest, err = q.clientsUploads(ctx, store.Other(), rest); err != nil {
-		return nil, err
-	}
-	return append(list, rest...), nil
+	rest, err := group(store.Other(), "", true)
+	return append(list, rest...), err
 }
 
 // uploadsOf returns up to max uploads and common prefixes of a store, and its first page.
@@ -89,7 +92,9 @@ func (q *request) uploadsOf(ctx context.Context, l listQuery, store ledger.Store
 		if n == 0 {
 			first = pg
 		}
-		list, err := q.clientsUploads(ctx, store, pg.items)
+		list, err := q.clientsUploads(ctx, store, pg.items, func() ([]item, error) {
+			return q.fetchTo(ctx, l, store, w, pg.items[len(pg.items)-1])
+		})
 		if err != nil {
 			return nil, page{}, err
 		}
@@ -102,30 +107,96 @@ func (q *request) uploadsOf(ctx context.Context, l listQuery, store ledger.Store
 	}
 }
 
-// clientsUploads leaves out uploads that the ledger does not place on the store.
-func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list []item) ([]item, error) {
-	keep := make([]bool, len(list))
-	g, ctx := errgroup.WithContext(ctx)
+// fetchTo returns the uploads of a window, of as many pages as it takes to get to last.
+func (q *request) fetchTo(ctx context.Context, l listQuery, store ledger.Store, w window, last item) ([]item, error) {
+	var out []item
+	for {
+		pg, err := q.fetch(ctx, l, store, w)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, pg.items...)
+		if !pg.truncated || len(pg.items) == 0 || out[len(out)-1].key > last.key {
+			return out, nil
+		}
+		end := out[len(out)-1]
+		w.after, w.marker = end.position(), end.id
+	}
+}
+
+// clientsUploads leaves out uploads that the ledger does not place on the store. One of which
+// it knows nothing is a client's, from before the switch or (if it has lost what it knew)
+// since, or that of a copy: one that has not been placed yet, by a worker that has noted that
+// it would be created, or one that has ended since it was listed; again lists the same
+// uploads once more.
+func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list []item, again func() ([]item, error)) ([]item, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	// Before anything is asked about one: a copy notes its upload, creates it and places it.
+	copies, err := q.uploadsOfCopies(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	keep, unknown := make([]bool, len(list)), make([]bool, len(list))
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(listParallel)
 	for i, it := range list {
 		g.Go(func() error {
-			return q.p.ask(ctx, "upload", func(ctx context.Context) error {
-				s, err := q.p.ledger.Upload(ctx, ledger.Object{Bucket: q.in.Bucket, Key: it.key}, it.id)
-				keep[i] = s == store
-				return err
+			return q.p.ask(gctx, "upload", func(ctx context.Context) error {
+				at, err := q.p.ledger.Upload(ctx, ledger.Object{Bucket: q.in.Bucket, Key: it.key}, it.id)
+				if err != nil || at.Known {
+					keep[i] = at.Store == store
+					return err
+				}
+				ofCopy := func(u ledger.CopyUpload) bool {
+					return u.IsCopys(it.id, at.Sure) || (u.Others == nil || !at.Sure) && !it.initiated().Before(u.Began.Truncate(time.Second))
+				}
+				keep[i] = (at.Store == store || !at.Sure) && !slices.ContainsFunc(copies[it.key], ofCopy)
+				unknown[i] = keep[i]
+				return nil
 			})
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	var still map[string]bool
+	if slices.Contains(unknown, true) {
+		now, err := again()
+		if err != nil {
+			return nil, err
+		}
+		still = make(map[string]bool, len(now))
+		for _, it := range now {
+			still[it.id] = true
+		}
+	}
 	var out []item
 	for i, it := range list {
-		if keep[i] {
+		if keep[i] && (!unknown[i] || still[it.id]) {
 			out = append(out, it)
 		}
 	}
 	return out, nil
+}
+
+// uploadsOfCopies returns the uploads that copies may have on a store now, by key. Where a note
+// does not tell them from clients', which nobody has placed, age does: those are older as a rule,
+// for the object was written on the other store since, or there would be no copy to this one.
+func (q *request) uploadsOfCopies(ctx context.Context, store ledger.Store) (map[string][]ledger.CopyUpload, error) {
+	var all []ledger.CopyUpload
+	err := q.p.ask(ctx, "copies' uploads", func(ctx context.Context) (err error) {
+		all, err = q.p.ledger.CopyUploads(ctx)
+		return err
+	})
+	byKey := map[string][]ledger.CopyUpload{}
+	for _, u := range all {
+		if u.Object.Bucket == q.in.Bucket && u.Store == store {
+			byKey[u.Object.Key] = append(byKey[u.Object.Key], u)
+		}
+	}
+	return byKey, err
 }
 
 // rollUpItems makes common prefixes of items. Neighbours fall together when the

@@ -231,6 +231,11 @@ func TestUploadThatALossHasForgottenIsFoundOnEitherStore(t *testing.T) {
 	all, err := r.ledger.Losses(t.Context())
 	r.must(err)
 	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Healthy, time.Time{}, ledger.Gone{}))
+	out, err := r.client.S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &r.bucket})
+	r.must(err)
+	if len(out.Uploads) != 2 {
+		t.Errorf("%d uploads are listed", len(out.Uploads))
+	}
 	for when, id := range map[string]string{"before": before, "since": since} {
 		_, err := r.client.S3.UploadPart(t.Context(), &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id,
 			PartNumber: aws.Int32(1), Body: strings.NewReader("part")})

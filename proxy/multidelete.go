@@ -349,6 +349,9 @@ func (c *change) concludeEach(q *request, result []byte) error {
 // and how often each was refused: a request may name a key more than once.
 func deleteErrors(result []byte) (failed map[string]string, times map[string]int, err error) {
 	d, err := parseDocument(bytes.TrimSpace(result))
+	if err == nil && d.root.name == "Error" {
+		err = errNoResult
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -367,6 +370,10 @@ func deleteErrors(result []byte) (failed map[string]string, times map[string]int
 	}
 	return failed, times, nil
 }
+
+// errNoResult: nobody knows what became of the keys: the store failed when it had begun
+// to answer with 200.
+var errNoResult = errors.New("the answer is an error with status 200")
 
 func bytesPayload(b []byte) *payload {
 	return &payload{rc: io.NopCloser(bytes.NewReader(b)), length: int64(len(b))}

@@ -17,9 +17,8 @@ const maxUploadResult = 64 << 10
 // meanwhile: a proxy that was paused.
 const thoughtDead = 5 * time.Second
 
-// createUpload creates a multipart upload on main. An upload that does not live
-// where the route says that unknown ones do is remembered before the client
-// hears of it.
+// createUpload creates a multipart upload on main. During a switch, and if it does not live
+// where the route says that unknown ones do, it is remembered before the client hears of it.
 func (q *request) createUpload() error {
 	ctx := q.r.Context()
 	c, err := q.begin(ctx, []string{q.in.Key}, ledger.BeginOptions{})
@@ -27,6 +26,11 @@ func (q *request) createUpload() error {
 		return err
 	}
 	defer c.finally()
+	if c.stale() {
+		// This process was asleep; nobody waits for this request any more.
+		c.abort()
+		return s3.ErrSlowDown
+	}
 	began := time.Now()
 	resp, err := q.send(ctx, c.store, call{in: q.in, body: q.body, write: true})
 	// No object has changed, however it went. But while the write is open, no worker
@@ -36,8 +40,9 @@ func (q *request) createUpload() error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	elsewhere := c.store != c.route.Uploads
-	if resp.StatusCode != http.StatusOK || !elsewhere && time.Since(began) < thoughtDead {
+	// While traffic moves, what nobody has placed is older than the switch.
+	say := c.store != c.route.Uploads || c.route.State == ledger.Switched
+	if resp.StatusCode != http.StatusOK || !say && time.Since(began) < thoughtDead {
 		return q.respond(c.store, resp)
 	}
 	raw, err := readBounded(resp.Body, maxUploadResult)
@@ -55,7 +60,7 @@ func (q *request) createUpload() error {
 		if len(c.intents) == 0 {
 			return nil // nobody waits for a switch while nothing can be recorded
 		}
-		return q.p.ledger.PlaceUpload(ctx, c.intents[0].Session, q.object(), id, c.store, elsewhere)
+		return q.p.ledger.PlaceUpload(ctx, c.intents[0].Session, q.object(), id, c.store, say)
 	})
 	if err != nil {
 		q.dropUpload(c.store, id)
@@ -126,12 +131,15 @@ func (q *request) uploadAt(ctx context.Context) (store ledger.Store, there bool,
 	if err != nil {
 		return store, false, err
 	}
-	_ = resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound {
-		store, err = q.bucketStore()
-		return store, false, err
+	defer func() { _ = resp.Body.Close() }()
+	switch {
+	case resp.StatusCode != http.StatusNotFound:
+		return store, true, nil
+	case !saysMissing(resp): // a gateway's word, while the store is away
+		return store, false, s3.ErrServiceUnavailable.With("It is not known which object store has this upload. Please try again.")
 	}
-	return store, true, nil
+	store, err = q.bucketStore()
+	return store, false, err
 }
 
 // relayResult passes on an answer whose blanks keep the connection alive.
@@ -150,7 +158,7 @@ func (q *request) relayResult(store ledger.Store, resp *http.Response) error {
 
 // uploadSource waits until the source of UploadPartCopy is on the upload's store.
 func (q *request) uploadSource(ctx context.Context, store ledger.Store) error {
-	began := time.Now()
+	var w waiting
 	for {
 		r, err := q.p.obeyed(ctx)
 		if err != nil {
@@ -160,7 +168,7 @@ func (q *request) uploadSource(ctx context.Context, store ledger.Store) error {
 		if err != nil || ready {
 			return err
 		}
-		if err := q.awaitSource(ctx, store, began); err != nil {
+		if err := q.awaitSource(ctx, store, &w); err != nil {
 			return err
 		}
 	}
@@ -196,7 +204,7 @@ func (q *request) completeUpload() error {
 // the id is not used again, and all are cleared at the end of a switch.
 func (q *request) forgetUpload(store ledger.Store) {
 	r, ok := q.p.current()
-	if !ok || r.Uploads == store || q.p.down.Load() {
+	if !ok || r.Uploads == store && r.State != ledger.Switched || q.p.down.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(q.r.Context()), callTimeout)

@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +16,8 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
@@ -70,8 +75,8 @@ func TestUploadCrossesTheSwitch(t *testing.T) {
 	if got := r.get(r.direct[ledger.Target], "old"); got != big+"tail" {
 		t.Errorf("old on the target: %d bytes", len(got))
 	}
-	if store, err := r.ledger.Upload(t.Context(), ledger.Object{Bucket: r.bucket, Key: "new"}, newID); err != nil || store != ledger.Source {
-		t.Errorf("a finished upload is remembered: %v %v", store, err)
+	if at, err := r.ledger.Upload(t.Context(), ledger.Object{Bucket: r.bucket, Key: "new"}, newID); err != nil || at.Store != ledger.Source {
+		t.Errorf("a finished upload is remembered: %v %v", at, err)
 	}
 }
 
@@ -81,13 +86,13 @@ func TestAbortedUploadIsForgotten(t *testing.T) {
 	r.route(ledger.Target, ledger.Switched)
 	id := r.createUpload("k")
 	o := ledger.Object{Bucket: r.bucket, Key: "k"}
-	if s, err := r.ledger.Upload(t.Context(), o, id); err != nil || s != ledger.Target {
-		t.Fatalf("not remembered: %v %v", s, err)
+	if at, err := r.ledger.Upload(t.Context(), o, id); err != nil || at.Store != ledger.Target {
+		t.Fatalf("not remembered: %v %v", at, err)
 	}
 	_, err := r.client.S3.AbortMultipartUpload(t.Context(), &awss3.AbortMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id})
 	r.must(err)
-	if s, err := r.ledger.Upload(t.Context(), o, id); err != nil || s != ledger.Source {
-		t.Errorf("still remembered: %v %v", s, err)
+	if at, err := r.ledger.Upload(t.Context(), o, id); err != nil || at.Store != ledger.Source {
+		t.Errorf("still remembered: %v %v", at, err)
 	}
 	r.settled()
 	if got := r.newest("k"); got != "" {
@@ -165,6 +170,63 @@ func TestUploadsOfBothStoresAreListed(t *testing.T) {
 	r.must(err)
 	if len(page.Uploads) != 4 || len(page.CommonPrefixes) != 1 {
 		t.Errorf("by delimiter: %d uploads, %d prefixes", len(page.Uploads), len(page.CommonPrefixes))
+	}
+}
+
+// A copy to the old main, of what was written since a switch, may be listed before its worker
+// has heard of its id, and may have ended by the time the ledger is asked about it.
+func TestUploadsOfCopiesAreNotListed(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	want := []string{r.createUpload("k")}
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	want = append(want, r.createUpload("k"))
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1100 * time.Millisecond))) // stores say when in seconds, by a clock of their own
+	o := ledger.Object{Bucket: r.bucket, Key: "k"}
+	note, err := r.ledger.CreatingUpload(t.Context(), o, ledger.Source, time.Now(), nil) // it does not know the client's
+	r.must(err)
+	source := r.direct[ledger.Source].S3
+	copied, err := source.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: &o.Key})
+	r.must(err)
+	listed := func() (ids []string) {
+		out, err := r.client.S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &r.bucket})
+		r.must(err)
+		for _, u := range out.Uploads {
+			ids = append(ids, *u.UploadId)
+		}
+		return ids
+	}
+	same := cmpopts.SortSlices(strings.Compare)
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("before its worker knows of it: %s", diff)
+	}
+	r.must(r.ledger.EndedUpload(t.Context(), note))
+	note, err = r.ledger.CreatingUpload(t.Context(), o, ledger.Source, time.Now().Add(-time.Hour), &ledger.OtherUploads{IDs: want[:1]})
+	r.must(err)
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("created by a worker that knew of the client's: %s", diff)
+	}
+	// Once more on the first store: what clients begin there now is placed, or it would be taken for a copy's.
+	r.route(ledger.Source, ledger.Switched)
+	want = append(want, r.createUpload("k"))
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("after the switch was turned back: %s", diff)
+	}
+	r.route(ledger.Target, ledger.Switched)
+	var once sync.Once
+	r.hooks[ledger.Source].set(func(req *http.Request, send next) (*http.Response, error) {
+		resp, err := send(req)
+		if err == nil && req.URL.Query().Has("uploads") {
+			once.Do(func() {
+				_, err := source.AbortMultipartUpload(t.Context(), &awss3.AbortMultipartUploadInput{Bucket: &r.bucket, Key: &o.Key, UploadId: copied.UploadId})
+				r.must(err)
+				r.must(r.ledger.EndedUpload(t.Context(), note))
+			})
+		}
+		return resp, err
+	})
+	if diff := cmp.Diff(want, listed(), same); diff != "" {
+		t.Errorf("after it has ended: %s", diff)
 	}
 }
 
@@ -252,4 +314,56 @@ func TestUploadOfAProxyThatWasDeclaredDeadMeanwhileIsNotHandedOut(t *testing.T) 
 	if len(out.Uploads) > 0 {
 		t.Errorf("%d uploads are left", len(out.Uploads))
 	}
+}
+
+// While a store is away, gateways before it answer 404. That is no word about an upload.
+func TestUploadIsNotMissingBecauseAGatewaySaysSo(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	id := r.createUpload("big")
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	away := r.hooks[ledger.Source]
+	away.set(func(req *http.Request, _ next) (*http.Response, error) {
+		return answer(req, 404, "default backend - 404"), nil
+	})
+	if got := r.raw(http.MethodPut, "/"+r.bucket+"/big?partNumber=1&uploadId="+id, "part", nil); got.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("answered %d %s", got.StatusCode, got.text)
+	}
+	away.set(nil)
+	r.part("big", id, 1, "part")
+	if got := r.raw(http.MethodPut, "/"+r.bucket+"/big?partNumber=1&uploadId=unknown", "part", nil); got.StatusCode != http.StatusNotFound {
+		t.Errorf("an upload that is on neither store: %d %s", got.StatusCode, got.text)
+	}
+}
+
+// A process that slept before it sent the request is not waited for any more: no look at
+// what is left on the old store would see its upload.
+func TestUploadIsNotCreatedByAProcessThatSlept(t *testing.T) {
+	slow := &slowBegin{}
+	r := newRig(t, rigOptions{redis: newRedis(t).Addr, hook: slow, config: func(c *Config) { c.MaxInFlight = 400 * time.Millisecond }})
+	before := r.hooks[ledger.Source].calls.Load()
+	slow.on.Store(true)
+	got := r.raw(http.MethodPost, "/"+r.bucket+"/big?uploads", "", nil)
+	if got.StatusCode != http.StatusServiceUnavailable || r.hooks[ledger.Source].calls.Load() != before {
+		t.Errorf("answered %d %s, after %d requests to the store", got.StatusCode, got.text, r.hooks[ledger.Source].calls.Load()-before)
+	}
+}
+
+// slowBegin keeps the answers of Begin back, as if the process slept.
+type slowBegin struct{ on atomic.Bool }
+
+func (*slowBegin) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *slowBegin) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if h.on.Load() && strings.Contains(fmt.Sprint(cmd.Args()...), "big") {
+			time.Sleep(300 * time.Millisecond)
+		}
+		return err
+	}
+}
+
+func (*slowBegin) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }

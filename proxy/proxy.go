@@ -36,8 +36,8 @@ type Config struct {
 	Ledger *ledger.Ledger
 	// Instance is the pod or machine; it outlives the process.
 	Instance string
-	// StateDir holds the journal of writes that could not be recorded; it should
-	// outlive the process. Empty: they are kept in memory only.
+	// StateDir holds the journal of writes that could not be recorded, and the last
+	// route; it should outlive the process. Empty: they are kept in memory only.
 	StateDir string
 	// Stores by ledger.Source and ledger.Target.
 	Stores [2]Store
@@ -58,8 +58,8 @@ type Config struct {
 	BucketNames map[string]string
 	// Buckets says which are migrated; nil: all. Others stay on the source.
 	Buckets func(bucket string) bool
-	// Fallback is obeyed when the ledger has been out of reach since the start.
-	// Nil: main is the source, and steady.
+	// Fallback is obeyed when the ledger has been out of reach since the start, unless
+	// StateDir has a later route. Nil: main is the source, and steady.
 	Fallback *ledger.Route
 
 	Log      logr.Logger
@@ -84,6 +84,9 @@ type Config struct {
 	// IdleTimeout bounds the time in which no byte of a body arrives, or a piece of
 	// one (64 KiB) can't be handed on; default 2 min.
 	IdleTimeout time.Duration
+	// BlanksAfter is how long CopyObject and UploadPartCopy wait for their source before
+	// their client is sent blanks, for it may have less patience; default 20 s.
+	BlanksAfter time.Duration
 	// ResponseTimeout bounds the time from the body's end to the response's
 	// header; default 5 min.
 	ResponseTimeout time.Duration
@@ -94,7 +97,7 @@ type Config struct {
 func (c *Config) setDefaults() {
 	for d, v := range map[*time.Duration]time.Duration{
 		&c.Heartbeat: 500 * time.Millisecond, &c.MaxInFlight: time.Minute, &c.MaxHold: 5*time.Minute + 30*time.Second,
-		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 30 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
+		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 30 * time.Second, &c.BlanksAfter: 20 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
 		&c.ResponseTimeout: 5 * time.Minute, &c.DrainTimeout: 30 * time.Second,
 	} {
 		if *d <= 0 {
@@ -123,10 +126,12 @@ type Proxy struct {
 	names    [2]map[string]string // target name by source name, and back
 	metrics  *metrics
 
-	route   atomic.Pointer[ledger.Route]
-	started time.Time
-	contact atomic.Int64 // last good answer of the ledger to a request, Unix nanoseconds
-	down    atomic.Bool  // the last ledger call of a request failed
+	route atomic.Pointer[ledger.Route]
+	// fallback is obeyed while there is none.
+	fallback *ledger.Route
+	started  time.Time
+	contact  atomic.Int64 // last good answer of the ledger to a request, Unix nanoseconds
+	down     atomic.Bool  // the last ledger call of a request failed
 
 	settler    *settler
 	unrecorded *unrecorded
@@ -158,6 +163,9 @@ func New(cfg Config) (*Proxy, error) {
 		p.verifier.TakesRegion = newRegions(p.takesRegion).take
 	}
 	if p.unrecorded, err = openUnrecorded(cfg.StateDir, cfg.MaxInFlight, cfg.Log); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	if p.fallback, err = keptFallback(cfg); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p.settler = newSettler(p.ledger, cfg.MaxInFlight, cfg.Log)

@@ -54,7 +54,7 @@ func (p *Proxy) begin(ctx context.Context, bucket string, keys []string, opt led
 
 // beginEach is begin, with a change for each store that keys go to.
 func (p *Proxy) beginEach(ctx context.Context, bucket string, keys []string, opt ledger.BeginOptions) ([]*change, error) {
-	began := time.Now()
+	var w waiting
 	for {
 		if p.outage() {
 			if c := p.beginUnrecorded(bucket, keys, opt); c != nil {
@@ -79,7 +79,7 @@ func (p *Proxy) beginEach(ctx context.Context, bucket string, keys []string, opt
 		if limit == 0 {
 			return nil, err
 		}
-		if time.Since(began) > limit {
+		if w.longer(limit, err) {
 			return nil, s3.ErrSlowDown
 		}
 		p.metrics.wait(reason)
@@ -87,6 +87,34 @@ func (p *Proxy) beginEach(ctx context.Context, bucket string, keys []string, opt
 			return nil, err
 		}
 	}
+}
+
+// waiting is how long a request has waited for the ledger to let it begin. While a worker
+// copies what it waits for, that takes as long as the object is large, or as the client stays.
+type waiting struct{ began, since, asked, blanked time.Time }
+
+// longer says that it has waited longer than limit. It is called whenever the ledger was
+// asked, with what it said.
+func (w *waiting) longer(limit time.Duration, err error) bool {
+	now := time.Now()
+	switch {
+	case w.since.IsZero():
+		w.began, w.since = now, now
+	case errors.Is(err, ledger.ErrBeingCopied):
+		w.since = w.since.Add(now.Sub(w.asked))
+	}
+	w.asked = now
+	return now.Sub(w.since) > limit
+}
+
+// blank says that the client, who waits since more than after, should hear something again.
+func (w *waiting) blank(after time.Duration) bool {
+	now := time.Now()
+	if now.Sub(w.began) < after || now.Sub(w.blanked) < after/4 {
+		return false
+	}
+	w.blanked = now
+	return true
 }
 
 // burial is how long it takes, beyond MaxInFlight, until what a process has left

@@ -48,7 +48,9 @@ func TestWriteIsRecordedByItsOutcome(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, rigOptions{config: func(c *Config) { c.MaxInFlight = 300 * time.Millisecond }})
+			t.Parallel()
+			// Long enough for a slow machine: what is late before it is sent leaves no doubt.
+			r := newRig(t, rigOptions{config: func(c *Config) { c.MaxInFlight = 3 * time.Second }})
 			r.hooks[ledger.Source].set(tt.hook)
 			status := rawPut(r, "k", "hello")
 			if status != tt.wantStatus {

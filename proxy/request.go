@@ -2,8 +2,11 @@ package proxy
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +47,9 @@ func (p *Proxy) serve(rw http.ResponseWriter, r *http.Request) {
 
 	err := q.handle()
 	q.leftover()
+	if err == nil && w.early && !w.begun { // a store's answer without a body, like 304
+		err = &s3.Error{Status: http.StatusOK, Code: strings.ReplaceAll(http.StatusText(w.status), " ", ""), Message: "The object store gave no reason."}
+	}
 	if err == nil {
 		q.answered = true
 		return
@@ -191,6 +197,11 @@ func (q *request) service() error {
 
 // outside serves a bucket that is not migrated: it is the source's for ever.
 func (q *request) outside() error {
+	if src := q.in.CopySource.Bucket; src != "" && q.p.migrates(src) {
+		if err := q.sourceOnSource(q.r.Context()); err != nil {
+			return err
+		}
+	}
 	return q.forwardTo(ledger.Source, call{in: q.in, body: q.body})
 }
 
@@ -225,23 +236,52 @@ func (p *Proxy) migrates(bucket string) bool { return p.cfg.Buckets == nil || p.
 type responseWriter struct {
 	http.ResponseWriter
 	status int
+	early  bool // the header is out, and blanks: the answer goes into the body, whatever it is
+	begun  bool // and some of it did
 }
 
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
 	}
-	w.ResponseWriter.WriteHeader(status)
+	if !w.early {
+		w.ResponseWriter.WriteHeader(status)
+	}
 }
 
 func (w *responseWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	return w.ResponseWriter.Write(b)
+	if !w.early || w.begun {
+		return w.ResponseWriter.Write(b)
+	}
+	rest := b[blanks(b):]
+	if len(rest) == 0 {
+		return len(b), w.keepAlive()
+	}
+	w.begun = true
+	n, err := w.ResponseWriter.Write(rest)
+	return len(b) - len(rest) + n, err
 }
 
-func (w *responseWriter) wrote() bool { return w.status != 0 }
+// keepAlive sends a blank before the answer, and a header before the first one.
+func (w *responseWriter) keepAlive() error {
+	text := " "
+	if !w.early {
+		w.early = true
+		w.Header().Set("Content-Type", "application/xml")
+		w.ResponseWriter.WriteHeader(http.StatusOK)
+		text = xml.Header
+	}
+	if _, err := io.WriteString(w.ResponseWriter, text); err != nil {
+		return err
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// wrote says that the answer has begun, and can't become another one.
+func (w *responseWriter) wrote() bool { return w.begun || w.status != 0 && !w.early }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

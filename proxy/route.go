@@ -11,6 +11,9 @@ import (
 
 // apply makes every read and write that starts from now on obey r.
 func (p *Proxy) apply(_ context.Context, r ledger.Route) error {
+	if err := p.keepRoute(r); err != nil {
+		return err
+	}
 	p.route.Store(&r)
 	p.log.Info("obeying route", "epoch", r.Epoch, "main", r.Main.String(), "state", r.State)
 	return nil
@@ -25,8 +28,8 @@ func (p *Proxy) current() (ledger.Route, bool) {
 	if time.Since(p.started) <= p.cfg.StartGrace {
 		return ledger.Route{}, false
 	}
-	if p.cfg.Fallback != nil {
-		return *p.cfg.Fallback, true
+	if p.fallback != nil {
+		return *p.fallback, true
 	}
 	return ledger.Route{Main: ledger.Source, State: ledger.Steady, Sync: true, Uploads: ledger.Source}, true
 }
@@ -114,6 +117,7 @@ func (p *Proxy) locate(ctx context.Context, o ledger.Object) (loc ledger.Locatio
 // uploadStore returns the store that a multipart upload lives on; sure is false
 // when the ledger may have lost that.
 func (p *Proxy) uploadStore(ctx context.Context, o ledger.Object, id string) (store ledger.Store, sure bool, err error) {
+	var at ledger.UploadPlace
 	r, err := p.obeyed(ctx)
 	if err != nil {
 		return 0, false, err
@@ -122,8 +126,8 @@ func (p *Proxy) uploadStore(ctx context.Context, o ledger.Object, id string) (st
 		return r.Main, true, nil
 	}
 	err = p.ask(ctx, "upload", func(ctx context.Context) error {
-		store, sure, err = p.ledger.UploadSure(ctx, o, id)
+		at, err = p.ledger.Upload(ctx, o, id)
 		return err
 	})
-	return store, sure, err
+	return at.Store, at.Sure, err
 }

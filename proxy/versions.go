@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,8 +45,15 @@ func (q *request) versionStore(ctx context.Context, key, version string) (*ledge
 			return nil, r, err
 		}
 		_ = resp.Body.Close()
+		gateway := false
+		if resp.StatusCode == http.StatusNotFound {
+			// A HEAD's answer has no body, and gateways answer 404 too.
+			if gateway, err = q.versionUnknown(ctx, s, head); err != nil {
+				return nil, r, err
+			}
+		}
 		switch {
-		case resp.StatusCode >= 500:
+		case resp.StatusCode >= 500 || gateway:
 			return nil, r, s3.ErrServiceUnavailable.With("It is not known which object store has this version. Please try again.")
 		// 405 is how a delete marker answers.
 		case !versionMissing(resp.StatusCode):
@@ -53,6 +61,28 @@ func (q *request) versionStore(ctx context.Context, key, version string) (*ledge
 		}
 	}
 	return nil, r, nil
+}
+
+// versionUnknown says that a store, asked again for a version that a HEAD did not find, does
+// not say itself that it has no such version.
+func (q *request) versionUnknown(ctx context.Context, store ledger.Store, c call) (bool, error) {
+	c.method, c.in.Operation = http.MethodGet, s3.GetObject
+	resp, err := q.send(ctx, store, c)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return !saysMissing(resp), nil
+}
+
+// saysMissing reports whether an answer is a store's own word that it does not have what it
+// was asked for.
+func saysMissing(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusNotFound {
+		return false
+	}
+	raw, err := readBounded(resp.Body, maxUploadResult)
+	return err == nil && strings.HasPrefix((&storeError{resp: resp, body: raw}).code(), "NoSuch")
 }
 
 // beginVersion is begin of a change of one version, where that version lives.

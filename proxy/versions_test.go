@@ -86,6 +86,23 @@ func TestVersionOfAStoreThatFailsIsNotMissing(t *testing.T) {
 	}
 }
 
+// Nor is one because a gateway says so while the store behind it is away: its delete would
+// go to main, which says that all is well.
+func TestVersionIsNotMissingBecauseAGatewaySaysSo(t *testing.T) {
+	r := versioned(t)
+	id := r.putVersion("k", "1")
+	r.sync()
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	r.hooks[0].set(func(req *http.Request, _ func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+		return answer(req, 404, "default backend - 404"), nil
+	})
+	_, err := r.client.S3.DeleteObject(t.Context(), &awss3.DeleteObjectInput{Bucket: &r.bucket, Key: aws.String("k"), VersionId: &id}, oneTry)
+	if _, status := s3.ErrorCode(err); status < 500 {
+		t.Errorf("a delete is answered %d", status)
+	}
+}
+
 func oneTry(o *awss3.Options) { o.RetryMaxAttempts = 1 }
 
 // Before traffic moves back nobody writes the store that it moves to.

@@ -72,7 +72,7 @@ func (q *request) copyObject() error {
 	if q.in.Operation == s3.RenameObject {
 		keys = append(keys, q.in.CopySource.Key)
 	}
-	began := time.Now()
+	var w waiting
 	for {
 		c, err := q.begin(ctx, keys, ledger.BeginOptions{InSync: true, Removes: len(keys) > 1})
 		if err != nil {
@@ -94,7 +94,7 @@ func (q *request) copyObject() error {
 			return q.concludeByBody(c, resp)
 		}
 		c.abort()
-		if err := q.awaitSource(ctx, c.store, began); err != nil {
+		if err := q.awaitSource(ctx, c.store, &w); err != nil {
 			return err
 		}
 	}
@@ -103,6 +103,10 @@ func (q *request) copyObject() error {
 // sourceReady reports whether a store holds the newest version of the copy source.
 func (q *request) sourceReady(ctx context.Context, store ledger.Store, r ledger.Route) (bool, error) {
 	src := q.in.CopySource
+	if src.Bucket != "" && !q.p.migrates(src.Bucket) && store != ledger.Source {
+		// What has that name there is nothing of ours.
+		return false, errNotMigrated
+	}
 	if r.State == ledger.Steady || src.Bucket == "" || !q.p.migrates(src.Bucket) {
 		return true, nil
 	}
@@ -110,20 +114,76 @@ func (q *request) sourceReady(ctx context.Context, store ledger.Store, r ledger.
 	return newest == store || !known, err
 }
 
+// Copies between a bucket that is migrated and one that is not are made by the source, so
+// they need the source to hold the newest version of both.
+var (
+	errNotMigrated = s3.ErrInvalidRequest.With("The copy source is in a bucket that is not migrated, and the destination has moved to another object store.")
+	errLeftBehind  = s3.ErrInvalidRequest.With("The copy source has moved to another object store, and the destination is in a bucket that is not migrated.")
+)
+
+// sourceOnSource waits until the source holds the newest version of the copy source, for
+// a bucket that is not migrated. Once the target is main this takes what it has been
+// written since to be copied back.
+func (q *request) sourceOnSource(ctx context.Context) error {
+	o := ledger.Object{Bucket: q.in.CopySource.Bucket, Key: q.in.CopySource.Key}
+	for began := time.Now(); ; {
+		r, err := q.p.obeyed(ctx)
+		switch {
+		case err != nil:
+			return err
+		case r.State != ledger.Steady:
+			return q.uploadSource(ctx, ledger.Source)
+		case r.Main == ledger.Source:
+			return nil
+		case !r.Sync:
+			return errLeftBehind
+		}
+		var loc ledger.Location
+		var lost []ledger.Loss
+		err = q.p.ask(ctx, "lookup", func(ctx context.Context) (err error) {
+			if loc, err = q.p.ledger.Lookup(ctx, o); err == nil {
+				lost, err = q.p.ledger.Losses(ctx)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		// "No record" means nothing while it is not known what was lost.
+		if !loc.Known && len(lost) == 0 && loc.Route.Epoch == r.Epoch {
+			return nil
+		}
+		if time.Since(began) > q.p.cfg.MaxInFlight+burial {
+			return s3.ErrSlowDown
+		}
+		q.p.metrics.wait("sync")
+		if err := pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
 // awaitSource has the copy source synced to a store before others, and waits a moment,
 // for as long in all as Begin would for an object that is not in sync: a copy of what
 // was there before may have to end first, or the burial of a worker that died with it.
-func (q *request) awaitSource(ctx context.Context, store ledger.Store, began time.Time) error {
-	if time.Since(began) > q.p.cfg.MaxInFlight+burial {
-		return s3.ErrSlowDown
-	}
+// Meanwhile it keeps the connection alive as S3 does, which answers 200 to CopyObject and
+// UploadPartCopy at once, and says in the body what has come of it.
+func (q *request) awaitSource(ctx context.Context, store ledger.Store, w *waiting) error {
 	src := q.in.CopySource
 	// Begin puts an object that is not in sync at the head of the queue.
 	intents, err := q.p.tryBegin(ctx, src.Bucket, []string{src.Key}, ledger.BeginOptions{Store: &store, InSync: true})
 	if err == nil {
 		q.p.settler.settle(abort, intents)
 	}
+	if w.longer(q.p.cfg.MaxInFlight+burial, err) {
+		return s3.ErrSlowDown
+	}
 	q.p.metrics.wait("sync")
+	if w.blank(q.p.cfg.BlanksAfter) {
+		if err := q.w.keepAlive(); err != nil {
+			return err
+		}
+	}
 	return pause(ctx, jitter(10*time.Millisecond, 50*time.Millisecond))
 }
 

@@ -190,6 +190,29 @@ func TestDeleteObjectsRecordsEachKey(t *testing.T) {
 	}
 }
 
+// A store that fails when it has begun to answer with 200 says so in the body.
+func TestDeleteObjectsThatFailsInItsBodyIsInDoubt(t *testing.T) {
+	r := newRig(t, rigOptions{config: func(c *Config) { c.MaxInFlight = 500 * time.Millisecond }})
+	dirtyOn(r, "k")
+	r.hooks[ledger.Target].set(func(req *http.Request, next next) (*http.Response, error) {
+		if !req.URL.Query().Has("delete") {
+			return next(req)
+		}
+		return answer(req, 200, errorBody("InternalError")), nil
+	})
+	body := `<Delete><Object><Key>k</Key></Object></Delete>`
+	if got := r.raw(http.MethodPost, "/"+r.bucket+"?delete", body, nil); !strings.Contains(got.text, "InternalError") {
+		t.Errorf("answer %s", got.text)
+	}
+	r.settled()
+	if got := r.newest("k"); got != "Source" {
+		t.Errorf("a delete that failed made its store the newest: %q", got)
+	}
+	if got := r.get(r.client, "k"); got != "newest" {
+		t.Errorf("reads %q", got)
+	}
+}
+
 func TestDeleteObjectsOfNastyKeys(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	keys := []string{"a&b<c>", "ü/ é", "x+y%2F", "q'\""}

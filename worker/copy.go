@@ -73,7 +73,8 @@ type copying struct {
 	key      string
 	on       class
 	watch    *time.Timer
-	tries    int         // guesses at part boundaries
+	tries    int // guesses at part boundaries
+	others   *ledger.OtherUploads
 	plain    atomic.Bool // without checksums: the parts' own are not known
 	fenced   bool        // the follower's store checked that nobody wrote in between
 }
@@ -355,14 +356,28 @@ func (k *copying) remove(ctx context.Context) (result, error) {
 	}
 	if f.etag == "" {
 		k.fenced = true
-		return result{outcome: deleted}, nil
+		return result{outcome: deleted}, k.to.lacks(f.ctx, k.dst, k.key)
 	}
 	in := &awss3.DeleteObjectInput{Bucket: &k.dst, Key: &k.key}
 	in.IfMatch, _ = k.conditions(f, k.to.caps.DeleteIfMatch, s3.No)
-	if _, err := k.to.api.DeleteObject(f.ctx, in, once); err != nil && s3.Classify(err) != s3.NotFound {
+	if _, err := k.to.api.DeleteObject(f.ctx, in, once); err != nil && !isCode(err, "NoSuchKey", "NoSuchBucket") {
 		return result{}, k.writeFailed(ctx, f, "", err)
 	}
 	return result{outcome: deleted}, nil
+}
+
+// lacks returns an error unless the store itself says that it has no such object: the 404
+// of a HEAD may be a gateway's.
+func (s *store) lacks(ctx context.Context, bucket, key string) error {
+	get, err := s.api.GetObject(ctx, &awss3.GetObjectInput{Bucket: &bucket, Key: &key})
+	switch {
+	case isCode(err, "NoSuchKey", "NoSuchBucket"):
+		return nil
+	case err != nil:
+		return s.wrap("look at object", err)
+	}
+	_ = get.Body.Close()
+	return s.wrap("look at object", errAppeared)
 }
 
 // bucketGone handles an object whose bucket is missing on the newest store.

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
 )
 
@@ -50,10 +51,10 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 		}
 		p.checksums = checksums{}
 	}
-	if k.on == forEvents && k.tries == 0 {
-		k.dropLeftovers(ctx, k.c.Object, k.c.To)
+	if r, _ := k.member.Route(); k.tries == 0 && (k.on == forEvents || r.State == ledger.Switched) {
+		_, k.others = k.dropLeftovers(ctx, k.c.Object, k.c.To)
 	}
-	mine, err := k.led.CreatingUpload(ctx, k.c.Object, k.c.To, time.Now())
+	mine, err := k.led.CreatingUpload(ctx, k.c.Object, k.c.To, time.Now(), k.others)
 	if err != nil {
 		return err
 	}
@@ -82,16 +83,16 @@ func (k *copying) multipart(ctx context.Context, p properties, n int) error {
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err == nil || k.abort(ectx, id) {
-		_ = k.led.EndedUpload(ectx, mine) // else somebody has a look
+		_ = k.led.EndedUpload(ectx, mine)            // else somebody has a look
+		_ = k.led.DeleteUpload(ectx, k.c.Object, id) // else forgotten when the switch is done
 	}
-	_ = k.led.DeleteUpload(ectx, k.c.Object, id) // else forgotten when the switch is done
 	return err
 }
 
 // abort ends a copy's upload, and reports whether it is gone.
 func (k *copying) abort(ctx context.Context, id string) bool {
 	_, err := k.to.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &k.dst, Key: &k.key, UploadId: &id})
-	return err == nil || s3.Classify(err) == s3.NotFound
+	return err == nil || isCode(err, "NoSuchUpload", "NoSuchBucket", "NoSuchKey") // else it may be a gateway's 404
 }
 
 // plan finds the part boundaries: the source's own where it tells them, else

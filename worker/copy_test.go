@@ -292,28 +292,96 @@ func (l *lab) openUploads(on ledger.Store, bucket string) (keys []string) {
 	return keys
 }
 
-// A worker that is killed, or cut off, while it creates an upload never hears its ID.
+// A worker that is killed, or cut off, while it creates an upload never hears its ID. On the
+// store where clients' uploads from before a switch live, nobody has placed those either.
 func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
+	for name, c := range map[string]struct {
+		to      ledger.Store
+		theirs  bool // a client has one of the object there
+		earlier bool // and so has a copy, of which it is not known whose others are
+	}{
+		"on the follower":                           {to: ledger.Target},
+		"on the old main":                           {to: ledger.Source},
+		"on the old main, beside a client's":        {to: ledger.Source, theirs: true},
+		"on the old main, after one that can't say": {to: ledger.Source, theirs: true, earlier: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			o := ledger.Object{Bucket: "photos", Key: "k"}
+			l.bucket(ledger.Source, o.Bucket)
+			l.bucket(ledger.Target, o.Bucket)
+			var once atomic.Bool
+			l.faults[c.to].set(func(r *http.Request) (*http.Response, error) {
+				if r.Method != http.MethodPost || !r.URL.Query().Has("uploads") || once.Swap(true) {
+					return nil, nil
+				}
+				resp, err := l.faults[c.to].next.RoundTrip(r)
+				if err != nil {
+					return nil, err
+				}
+				_ = resp.Body.Close()
+				return answer(r, http.StatusForbidden, "AccessDenied"), nil
+			})
+			var want []string
+			if c.theirs {
+				up, err := l.stores[c.to].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
+				l.must(err)
+				want = append(want, *up.UploadId)
+			}
+			if c.earlier {
+				_, err := l.led.CreatingUpload(t.Context(), o, c.to, time.Now(), nil)
+				l.must(err)
+			}
+			l.start(nil)
+			if c.to == ledger.Source {
+				l.switched(ledger.Source)
+			}
+			l.change(o.Bucket, o.Key, func(*s3.Client) error { l.upload(c.to.Other(), o.Bucket, o.Key, 5<<20, 1); return nil })
+			l.synced()
+			out, err := l.stores[c.to].S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &o.Bucket})
+			l.must(err)
+			var got []string
+			for _, u := range out.Uploads {
+				got = append(got, *u.UploadId)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("open on %s: %q, want %q", c.to, got, want)
+			}
+		})
+	}
+}
+
+// Clients would see it in a listing: during a switch, uploads that nobody has placed are theirs.
+func TestUploadThatCouldNotBeAbortedStaysNobodys(t *testing.T) {
 	l := newLab(t)
-	const b = "photos"
-	l.bucket(ledger.Source, b)
-	l.bucket(ledger.Target, b)
-	var once atomic.Bool
+	o := ledger.Object{Bucket: "photos", Key: "k"}
+	l.bucket(ledger.Source, o.Bucket)
+	l.bucket(ledger.Target, o.Bucket)
+	var id atomic.Pointer[string] // of the upload that was left
+	placed := make(chan bool, 1)
 	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
-		if r.Method != http.MethodPost || !r.URL.Query().Has("uploads") || once.Swap(true) {
-			return nil, nil
+		q := r.URL.Query()
+		left := id.Load()
+		switch {
+		case left == nil && r.Method == http.MethodPut && q.Has("partNumber"):
+			return answer(r, http.StatusForbidden, "AccessDenied"), nil
+		case left == nil && r.Method == http.MethodDelete && q.Has("uploadId"):
+			v := q.Get("uploadId")
+			id.Store(&v)
+			return answer(r, http.StatusForbidden, "AccessDenied"), nil
+		case left != nil && q.Has("uploads") && len(placed) == 0: // it is tried again
+			at, err := l.led.Upload(t.Context(), o, *left)
+			placed <- err == nil && at.Known && at.Store == ledger.Source
 		}
-		resp, err := l.faults[ledger.Target].next.RoundTrip(r)
-		if err != nil {
-			return nil, err
-		}
-		_ = resp.Body.Close()
-		return answer(r, http.StatusForbidden, "AccessDenied"), nil
+		return nil, nil
 	})
 	l.start(nil)
-	l.change(b, "k", func(*s3.Client) error { l.upload(ledger.Source, b, "k", 5<<20, 1); return nil })
+	l.change(o.Bucket, o.Key, func(*s3.Client) error { l.upload(ledger.Source, o.Bucket, o.Key, 5<<20, 1); return nil })
 	l.synced()
-	if got := l.openUploads(ledger.Target, b); len(got) > 0 {
+	if !<-placed {
+		t.Error("nobody says that it is not a client's")
+	}
+	if got := l.openUploads(ledger.Target, o.Bucket); len(got) > 0 {
 		t.Errorf("open on the target: %q", got)
 	}
 }
@@ -341,7 +409,7 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 			if c.known {
 				l.must(l.led.PutUpload(t.Context(), o, *up.UploadId, c.on.Other()))
 			}
-			young, err := l.led.CreatingUpload(t.Context(), o, c.on, time.Now())
+			young, err := l.led.CreatingUpload(t.Context(), o, c.on, time.Now(), nil)
 			l.must(err)
 			w, _ := l.start(nil)
 			c.route(l)
@@ -350,7 +418,7 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 				t.Error("aborted while it may belong to a copy that has just begun")
 			}
 			l.must(l.led.EndedUpload(t.Context(), young))
-			_, err = l.led.CreatingUpload(t.Context(), o, c.on, time.Now().Add(-w.cfg.MaxInFlight-clockSkew))
+			_, err = l.led.CreatingUpload(t.Context(), o, c.on, time.Now().Add(-w.cfg.MaxInFlight-clockSkew), nil)
 			l.must(err)
 			l.must(w.sweepUploads(t.Context(), w.member.ID()))
 			if got := l.openUploads(c.on, o.Bucket); len(got) > 0 {
@@ -378,6 +446,17 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 			l.must(l.led.EndedUpload(l.t.Context(), note))
 		}, true},
 		"that is where they live anyway": {func(l *lab, _ ledger.CopyUpload) { l.switched(ledger.Target) }, true},
+		"there, with none before it": {func(l *lab, note ledger.CopyUpload) {
+			l.switched(ledger.Target)
+			_, err := l.led.CreatingUpload(l.t.Context(), note.Object, ledger.Target, time.Now(), &ledger.OtherUploads{})
+			l.must(err)
+		}, false},
+		"there, a client creates one": {func(l *lab, note ledger.CopyUpload) {
+			l.switched(ledger.Target)
+			_, err := l.led.CreatingUpload(l.t.Context(), note.Object, ledger.Target, time.Now(), &ledger.OtherUploads{})
+			l.must(err)
+			l.begin(note.Object, ledger.Target)
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
@@ -385,7 +464,7 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 			l.bucket(ledger.Target, o.Bucket)
 			w, _ := l.start(nil)
 			l.switched(ledger.Source)
-			note, err := l.led.CreatingUpload(t.Context(), o, ledger.Target, time.Now())
+			note, err := l.led.CreatingUpload(t.Context(), o, ledger.Target, time.Now(), nil)
 			l.must(err)
 			_, err = l.stores[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
 			l.must(err)

@@ -4,10 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -34,6 +41,8 @@ type Dangling struct {
 const (
 	danglingEvery = 3 * time.Second
 	danglingLease = "dangling"
+	// drainers is how many buckets are looked at at a time.
+	drainers = 16
 )
 
 // danglingLoop watches, while a switch is under way, the multipart uploads on
@@ -53,10 +62,6 @@ func (w *Worker) danglingLoop(take, work context.Context) {
 
 func (w *Worker) drain(ctx context.Context, r ledger.Route) error {
 	old := r.Main.Other()
-	buckets, err := w.led.Buckets(ctx)
-	if err != nil {
-		return err
-	}
 	before, err := w.leftBefore(ctx, r)
 	if err != nil {
 		return err
@@ -69,31 +74,116 @@ func (w *Worker) drain(ctx context.Context, r ledger.Route) error {
 	if err != nil {
 		return err
 	}
+	buckets, err := w.bucketsOn(ctx, old)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
 	var total int64
 	var oldest time.Time
 	moved := time.Since(before.Add(-switchSkew))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(drainers)
 	for _, b := range buckets {
-		if policy.Policy == Abort && moved >= policy.After {
-			if err := w.abortDangling(ctx, old, b.Name, policy.After, before); err != nil {
+		g.Go(func() error {
+			if policy.Policy == Abort && moved >= policy.After {
+				if err := w.abortDangling(gctx, old, b.Name, policy.After, before); err != nil {
+					return err
+				}
+			}
+			n, first, err := w.dangling(gctx, old, b.Name, before)
+			if err != nil {
 				return err
 			}
-		}
-		n, first, err := w.dangling(ctx, old, b.Name, before)
-		if err != nil {
-			return err
-		}
-		total += n
-		if n > 0 && (oldest.IsZero() || first.Before(oldest)) {
-			oldest = first
-		}
-		if err := w.finishLifecycle(ctx, r, b); err != nil {
-			return err
-		}
+			mu.Lock()
+			total += n
+			if n > 0 && (oldest.IsZero() || first.Before(oldest)) {
+				oldest = first
+			}
+			mu.Unlock()
+			return w.finishLifecycle(gctx, r, b)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	return w.led.ReportDangling(ctx, looked, r.Epoch, total, oldest)
 }
 
-// switchSkew is how far the clocks of a store and of the workers may be apart.
+// bucketsOn returns the buckets in which clients may have uploads on the old main: those
+// that the ledger knows, which are named by the spec or were listed on the source, and
+// those that clients have made since, there or on the target.
+func (w *Worker) bucketsOn(ctx context.Context, old ledger.Store) ([]ledger.BucketState, error) {
+	buckets, err := w.led.Buckets(ctx)
+	if err != nil || w.cfg.Named {
+		return buckets, err
+	}
+	there, err := w.stores[old].listBuckets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for _, b := range buckets {
+		known[b.Name] = true
+	}
+	var doubtful []string
+	for _, name := range there {
+		switch {
+		case known[name]:
+		case old == ledger.Source: // all of its buckets are migrated
+			buckets = append(buckets, ledger.BucketState{Name: name})
+		default:
+			// It is a client's if it is copied, or will be; else somebody else's. In this order,
+			// for it may be copied just now.
+			loc, err := w.led.Lookup(ctx, ledger.Object{Bucket: name})
+			if err != nil {
+				return nil, err
+			}
+			if loc.Known {
+				buckets = append(buckets, ledger.BucketState{Name: name})
+			} else {
+				doubtful = append(doubtful, name)
+			}
+		}
+	}
+	if len(doubtful) == 0 {
+		return buckets, nil
+	}
+	both, err := w.stores[old.Other()].listBuckets(ctx)
+	for _, name := range doubtful {
+		if slices.Contains(both, name) {
+			buckets = append(buckets, ledger.BucketState{Name: name})
+		}
+	}
+	return buckets, err
+}
+
+// listBuckets names a store's buckets; none, where its keys may not list them.
+func (s *store) listBuckets(ctx context.Context) (names []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	pages := awss3.NewListBucketsPaginator(s.api, &awss3.ListBucketsInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if c := s3.Classify(err); c == s3.Denied || c == s3.Unsupported {
+			return nil, nil
+		}
+		if err == nil && page.Buckets == nil {
+			err = s3.ErrNoListing
+		}
+		if err != nil {
+			return nil, s.wrap("list buckets", err)
+		}
+		for _, b := range page.Buckets {
+			if name := aws.ToString(b.Name); name != "" && !strings.HasPrefix(name, s3.ProbePrefix) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// switchSkew is how far the clocks of workers may be apart.
 const switchSkew = time.Minute
 
 // leftBefore returns the time before which an upload on the old main must have
@@ -149,8 +239,8 @@ func (w *Worker) dangling(ctx context.Context, on ledger.Store, bucket string, b
 		if !before.IsZero() && began.After(before) {
 			return nil
 		}
-		lives, err := w.led.Upload(ctx, ledger.Object{Bucket: bucket, Key: key}, id)
-		if err != nil || lives != on {
+		at, err := w.led.Upload(ctx, ledger.Object{Bucket: bucket, Key: key}, id)
+		if err != nil || at.Store != on {
 			return err
 		}
 		count++
@@ -190,10 +280,12 @@ func (w *Worker) abortDangling(ctx context.Context, on ledger.Store, bucket stri
 	})
 }
 
+// eachUpload calls f for each of a bucket's uploads on a store, with when it began by this
+// process' clock.
 func (w *Worker) eachUpload(ctx context.Context, on ledger.Store, bucket string, f func(key, id string, began time.Time) error) error {
 	s := w.stores[on]
 	name := s.bucket(bucket)
-	in := &awss3.ListMultipartUploadsInput{Bucket: &name}
+	in := &awss3.ListMultipartUploadsInput{Bucket: &name, EncodingType: types.EncodingTypeUrl}
 	for {
 		lctx, cancel := context.WithTimeout(ctx, callTimeout)
 		out, err := s.api.ListMultipartUploads(lctx, in)
@@ -207,17 +299,42 @@ func (w *Worker) eachUpload(ctx context.Context, on ledger.Store, bucket string,
 		if out.IsTruncated == nil {
 			return s.wrap("list multipart uploads", s3.ErrNoListing)
 		}
+		var ahead time.Duration // of this process, as the store's clock has it
+		if now, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok {
+			ahead = time.Since(now)
+		}
 		for _, u := range out.Uploads {
-			if err := f(aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)); err != nil {
+			key, err := plainKey(out.EncodingType, u.Key)
+			if err != nil {
+				return s.wrap("list multipart uploads", err)
+			}
+			if err := f(key, aws.ToString(u.UploadId), aws.ToTime(u.Initiated).Add(ahead)); err != nil {
 				return err
 			}
 		}
 		if !aws.ToBool(out.IsTruncated) {
 			return nil
 		}
-		if aws.ToString(out.NextKeyMarker) == aws.ToString(in.KeyMarker) && aws.ToString(out.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker) {
+		next, err := plainKey(out.EncodingType, out.NextKeyMarker)
+		if err != nil {
+			return s.wrap("list multipart uploads", err)
+		}
+		if next == aws.ToString(in.KeyMarker) && aws.ToString(out.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker) {
 			return s.wrap("list multipart uploads", fmt.Errorf("%w: it does not advance", errListing))
 		}
-		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
+		in.KeyMarker, in.UploadIdMarker = &next, out.NextUploadIdMarker
 	}
+}
+
+// plainKey is a key of a listing that was asked for with URL-encoded keys, for they may
+// hold what XML can't. Not every store encodes them.
+func plainKey(encoding types.EncodingType, key *string) (string, error) {
+	if encoding != types.EncodingTypeUrl {
+		return aws.ToString(key), nil
+	}
+	plain, err := url.QueryUnescape(aws.ToString(key))
+	if err != nil {
+		return "", fmt.Errorf("%w: key %q: %w", errListing, aws.ToString(key), err)
+	}
+	return plain, nil
 }

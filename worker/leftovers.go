@@ -3,10 +3,12 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
@@ -23,32 +25,54 @@ const (
 )
 
 // dropLeftovers aborts the uploads that copies of an object left on a store when their
-// worker was killed, and reports whether it could look at them all. The caller holds
-// the object's claim: nobody else copies it, so none of them is under way. One that was
-// killed before it heard of its upload has said that it was about to create it.
-func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.Store) bool {
+// worker was killed. whole is false when one may be left that it could not look at, or not
+// yet. The caller holds the object's claim: nobody else copies it, so none of them is under
+// way. A worker that was killed before it heard of its upload has said that it was about to
+// create it. others are what it found of those that may be clients', if that is all of them.
+func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.Store) (whole bool, others *ledger.OtherUploads) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	// A request that began before the switch may create one that nobody places: asked first.
+	creating, err := w.led.Open(ctx, o, on)
+	if err != nil {
+		return false, nil
+	}
 	s := w.stores[on]
 	bucket := s.bucket(o.Bucket)
-	out, err := s.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &o.Key, MaxUploads: aws.Int32(100)})
-	if isCode(err, "NoSuchBucket") || err == nil && len(out.Uploads) == 0 {
-		return true
+	out, err := s.api.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &o.Key,
+		MaxUploads: aws.Int32(100), EncodingType: types.EncodingTypeUrl})
+	if err != nil && !isCode(err, "NoSuchBucket") {
+		return false, nil
 	}
-	if err != nil {
-		return false
+	var all []types.MultipartUpload // of the object: the first of those of its prefix
+	cut := false
+	if err == nil {
+		listed := len(out.Uploads)
+		all = slices.DeleteFunc(out.Uploads, func(u types.MultipartUpload) bool {
+			key, err := plainKey(out.EncodingType, u.Key)
+			return err != nil || key != o.Key
+		})
+		cut = aws.ToBool(out.IsTruncated) && len(all) == listed
+	}
+	r, _ := w.member.Route()
+	if !creating && !cut && r.State == ledger.Switched && r.Uploads == on {
+		others = &ledger.OtherUploads{}
+	}
+	if len(all) == 0 {
+		return true, others
 	}
 	noted, err := w.led.CopyUploads(ctx)
 	if err != nil {
-		return false
+		return false, nil
 	}
+	noted = slices.DeleteFunc(noted, func(u ledger.CopyUpload) bool { return u.Object != o || u.Store != on })
 	var began time.Time // of the first copy that has not said how it ended
 	for _, u := range noted {
-		if u.Object == o && u.Store == on && (began.IsZero() || u.Began.Before(began)) {
+		if began.IsZero() || u.Began.Before(began) {
 			began = u.Began
 		}
 	}
-	interrupted := !began.IsZero()
+	interrupted := len(noted) > 0
 	// In Steady only copies write the follower.
 	alone := interrupted && w.gate.enter(on.Other())
 	if alone {
@@ -57,31 +81,40 @@ func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.S
 	// Clients' uploads are placed before what created them has ended.
 	busy, err := w.led.Open(ctx, o, on)
 	if err != nil {
-		return false
+		return false, nil
 	}
-	whole := true
-	for _, u := range out.Uploads {
-		if aws.ToString(u.Key) != o.Key || interrupted && aws.ToTime(u.Initiated).Before(began.Add(-storeSkew)) {
+	whole = true
+	for _, u := range all {
+		id := aws.ToString(u.UploadId)
+		at, err := w.led.Upload(ctx, o, id)
+		copys := slices.ContainsFunc(noted, func(n ledger.CopyUpload) bool { return n.IsCopys(id, at.Sure) })
+		switch {
+		case err != nil:
+			whole, others = false, nil
 			continue
-		}
 		// A copy's upload was placed on the other store. One of which nothing was said is a
 		// client's where such uploads live, or its proxy is just about to place it.
-		at, sure, known, err := w.led.RememberedUpload(ctx, o, aws.ToString(u.UploadId))
+		case at.Store == on && (at.Known || !copys):
+			if !at.Known && others != nil {
+				others.IDs = append(others.IDs, id)
+			}
+			continue
+		case interrupted && aws.ToTime(u.Initiated).Before(began.Add(-storeSkew)):
+			continue
+		case !at.Known && !alone && (!interrupted || !at.Sure):
+			continue
+		case !at.Known && !alone && busy:
+			whole = false
+			continue
+		}
+		_, err = s.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &bucket, Key: &o.Key, UploadId: &id})
 		if err != nil {
 			whole = false
 			continue
 		}
-		if at == on || !known && !alone && (!interrupted || busy || !sure) {
-			continue
-		}
-		_, err = s.api.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &bucket, Key: &o.Key, UploadId: u.UploadId})
-		if err != nil {
-			whole = false
-			continue
-		}
-		_ = w.led.DeleteUpload(ctx, o, aws.ToString(u.UploadId)) // else forgotten when the switch is done
+		_ = w.led.DeleteUpload(ctx, o, id) // else forgotten when the switch is done
 	}
-	return whole
+	return whole, others
 }
 
 // leftoversLoop has one worker at a time look for uploads that copies have left.
@@ -117,7 +150,7 @@ func (w *Worker) sweepUploads(ctx context.Context, session string) error {
 			return err
 		}
 		for _, c := range claims { // none while it is copied
-			if w.dropLeftovers(ctx, u.Object, u.Store) {
+			if whole, _ := w.dropLeftovers(ctx, u.Object, u.Store); whole {
 				err = w.led.EndedUpload(ctx, u)
 			}
 			_, jerr := w.led.Judge(ctx, c, false)

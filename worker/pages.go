@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,11 +48,9 @@ func (s *store) list(ctx context.Context, bucket, after string, limit int32) ([]
 	page := make([]listed, 0, len(out.Contents))
 	last := after
 	for _, o := range out.Contents {
-		key := aws.ToString(o.Key)
-		if out.EncodingType == types.EncodingTypeUrl {
-			if key, err = url.QueryUnescape(key); err != nil {
-				return nil, false, s.wrap("list", fmt.Errorf("%w: key %q: %w", errListing, aws.ToString(o.Key), err))
-			}
+		key, err := plainKey(out.EncodingType, o.Key)
+		if err != nil {
+			return nil, false, s.wrap("list", err)
 		}
 		if key <= last && last != "" {
 			return nil, false, s.wrap("list", fmt.Errorf("%w: key %q after %q", errListing, key, last))

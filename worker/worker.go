@@ -36,6 +36,8 @@ type Config struct {
 	Capabilities [2]s3.Capabilities
 	// BucketNames maps source buckets to target buckets of another name.
 	BucketNames map[string]string
+	// Named says that the spec names the buckets: others are not migrated.
+	Named bool
 	// Concurrency is how many objects are copied at a time; 32.
 	Concurrency int
 	Limits      Limits

@@ -193,9 +193,12 @@ func (lo *local) run(ctx context.Context) error {
 	return ignoreClosed(g.Wait())
 }
 
-// drive steps the engine, and shows how it stands.
+// drive steps the engine, and shows how it stands. What goes wrong once it has begun is
+// said, and tried again: clients are served by this process, and a full disk is no reason
+// to leave them.
 func (lo *local) drive(ctx context.Context, address string) error {
-	for {
+	began, failing := false, false
+	for ctx.Err() == nil {
 		before := lo.m.config().Migration
 		changed, err := lo.m.reload()
 		switch {
@@ -211,8 +214,13 @@ func (lo *local) drive(ctx context.Context, address string) error {
 		looks := lo.stores.Look(ctx)
 		in := migration.Input{Spec: config.EngineSpec(&c.Migration.Spec), State: controllers.StateOf(&lo.state.status),
 			Persist: func(_ context.Context, s migration.State) error {
+				before := lo.state.status.DeepCopy()
 				controllers.KeepState(&lo.state.status, s)
-				return lo.state.save(lo.f.statusFile)
+				err := lo.state.save(lo.f.statusFile)
+				if err != nil {
+					lo.state.status = *before // else it would count as kept when this is tried again
+				}
+				return err
 			}}
 		for i, look := range looks {
 			in.Stores[i] = look.StoreFacts
@@ -228,13 +236,22 @@ func (lo *local) drive(ctx context.Context, address string) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			controllers.ReportLocal(c.Migration, &out, looks, address, time.Now())
+			lo.state.status = c.Migration.Status
+			err = lo.state.save(lo.f.statusFile)
 		}
-		controllers.ReportLocal(c.Migration, &out, looks, address, time.Now())
-		lo.state.status = c.Migration.Status
-		if err := lo.state.save(lo.f.statusFile); err != nil {
+		next := min(out.Next, time.Second)
+		switch {
+		case err == nil:
+			began, failing = true, false
+		case !began:
 			return err
+		default:
+			if !failing {
+				lo.screen.say("This is tried again: " + err.Error())
+			}
+			failing, next = true, time.Second
 		}
 		for _, ev := range out.Events {
 			lo.screen.say(ev.Message)
@@ -242,10 +259,10 @@ func (lo *local) drive(ctx context.Context, address string) error {
 		lo.screen.show(&lo.state.status)
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-time.After(min(out.Next, time.Second)):
+		case <-time.After(next):
 		}
 	}
+	return nil
 }
 
 // wantsRestart says whether a change is one that proxy, worker and probes, which are

@@ -128,7 +128,7 @@ func lockState(dir string) (*os.File, error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another crossfade local runs with the state directory %s: end it first, or name another --state-dir", dir), f.Close())
+		return nil, errors.Join(fmt.Errorf("another crossfade process runs with the state directory %s: end it first, or name another --state-dir", dir), f.Close())
 	}
 	return f, nil
 }

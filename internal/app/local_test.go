@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/api/v1alpha1"
@@ -242,7 +244,12 @@ func TestAStateDirectoryServesOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = lockState(dir)
-	wantError(t, err, "another crossfade local runs with the state directory "+dir)
+	wantError(t, err, "another crossfade process runs with the state directory "+dir)
+	// Two proxies would each replace the journal of the other.
+	proxy := proxyCommand(logr.Discard)
+	proxy.SetArgs([]string{"--state-dir", dir, "--config", filepath.Join(dir, "missing.yaml")})
+	proxy.SilenceErrors, proxy.SilenceUsage = true, true
+	wantError(t, proxy.Execute(), "another crossfade process runs with the state directory "+dir)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -322,6 +329,55 @@ func TestAMigrationDoesNotBeginWithAnothersLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := (&local{state: s, ledger: l}).begins(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// The proxy of crossfade local is the clients' endpoint: that a status can't be written is no
+// reason to end it.
+func TestLocalGoesOnServingWhenItsStatusCantBeWritten(t *testing.T) {
+	const keys = "stringData: {accessKeyID: a, secretAccessKey: s}\n"
+	stores := strings.NewReplacer("old:9000", "127.0.0.1:1", "new:9000", "127.0.0.1:2").Replace(sample)
+	file := write(t, stores+"---\napiVersion: v1\nkind: Secret\nmetadata: {name: old}\n"+keys+"---\napiVersion: v1\nkind: Secret\nmetadata: {name: new}\n"+keys)
+	dir := filepath.Join(t.TempDir(), "status")
+	status := filepath.Join(dir, "status.json")
+	written := func() bool { _, err := os.Stat(status); return err == nil }
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		cmd := Command()
+		cmd.SetArgs([]string{"local", "-f", file, "--state-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--plain", "--redis", ledgertest.Redis(t), "--status-file", status})
+		cmd.SetOut(io.Discard)
+		ended <- cmd.ExecuteContext(ctx)
+	}()
+	await := func(what string, f func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(20 * time.Millisecond) {
+			select {
+			case err := <-ended:
+				t.Fatalf("%s: it ended: %v", what, err)
+			default:
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("never: " + what)
+			}
+		}
+	}
+	await("the first status", written)
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	gone := time.Now()
+	await("it goes on", func() bool { return time.Since(gone) > 3*time.Second })
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	await("a status again", written)
+	cancel()
+	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 }

@@ -121,7 +121,7 @@ func newWorker(c *config.Config, secrets config.Secrets, l *ledger.Ledger, insta
 		return nil, err
 	}
 	cfg := worker.Config{
-		Ledger: l, Instance: instance, BucketNames: config.TargetNames(c.Migration),
+		Ledger: l, Instance: instance, BucketNames: config.TargetNames(c.Migration), Named: len(c.Migration.Spec.Buckets) > 0,
 		Concurrency: int(c.Migration.Spec.Worker.Concurrency), Log: log, Registry: reg,
 		Dangling: dangling, MaxInFlight: maxInFlight,
 	}
@@ -188,6 +188,15 @@ func proxyCommand(log func() logr.Logger) *cobra.Command {
 	cmd := &cobra.Command{Use: "proxy", Short: "Serve S3 clients and record their writes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			defer func() { err = whereSecretsAre(err, f.config, f.secretsDir) }()
+			// Two would each replace the other's journal, and writes be lost with it.
+			if err := os.MkdirAll(stateDir, 0o700); err != nil {
+				return fmt.Errorf("state directory: %w", err)
+			}
+			lock, err := lockState(stateDir)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = lock.Close() }()
 			r, err := f.open(cmd.Context(), log())
 			if err != nil {
 				return err

@@ -1,6 +1,9 @@
 package ledger
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // errOlder: Redis came back with an older route than one that was obeyed.
 var errOlder = errors.New("the ledger is older than what was answered before")
@@ -25,6 +28,9 @@ var (
 	// ErrNotInSync: the store asked for does not yet hold the newest version.
 	// The copy has been put at the head of the queue; ask again soon.
 	ErrNotInSync = errors.New("object is not in sync")
+	// ErrBeingCopied is ErrNotInSync while a worker has the object in hand: that
+	// takes as long as the object is large.
+	ErrBeingCopied = fmt.Errorf("%w: it is being copied", ErrNotInSync)
 	// ErrClaimLost: the claim is no longer ours; drop the copy.
 	ErrClaimLost = errors.New("claim lost")
 	// ErrOverrun: the copy was written after its lock had run out and a client

@@ -171,6 +171,9 @@ func (l *Ledger) beginShard(ctx context.Context, session, bucket string, keys []
 	case "LOCKED":
 		return nil, ErrLocked
 	case "DIRTY":
+		if a[1] == "1" {
+			return nil, ErrBeingCopied
+		}
 		return nil, ErrNotInSync
 	case "MOVED":
 		if number(a[1]) < l.seen.Load() {

@@ -132,6 +132,9 @@ func New(o Options) *Ledger {
 	return l
 }
 
+// Migration is the identity that all keys are below.
+func (l *Ledger) Migration() string { return l.name }
+
 // Ping asks Redis whether it answers.
 func (l *Ledger) Ping(ctx context.Context) error {
 	if err := l.rdb.Ping(ctx).Err(); err != nil {

@@ -471,10 +471,14 @@ func TestInSyncWaits(t *testing.T) {
 	f.route(steady)
 	f.ok(f.Commit(f.ctx, f.begin(object, BeginOptions{})))
 	f.route(switched)
-	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true}); !errors.Is(err, ErrNotInSync) {
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true}); !errors.Is(err, ErrNotInSync) || errors.Is(err, ErrBeingCopied) {
 		t.Fatalf("Begin on a dirty object: %v", err)
 	}
-	f.ok(errors.Join(f.Settle(f.ctx, f.claim())...))
+	c := f.claim()
+	if _, err := f.Begin(f.ctx, "p1", object, BeginOptions{InSync: true}); !errors.Is(err, ErrBeingCopied) {
+		t.Fatalf("Begin on an object that is being copied: %v", err)
+	}
+	f.ok(errors.Join(f.Settle(f.ctx, c)...))
 	in := f.begin(object, BeginOptions{InSync: true})
 	if in.Store != Target || !in.Newest {
 		t.Fatalf("%+v", in)
@@ -617,7 +621,7 @@ func TestUploadsBelongToTheStoreTheyWereBegunOn(t *testing.T) {
 	f.route(switched)
 	f.ok(f.PutUpload(f.ctx, object, "new", Target))
 	for id, want := range map[string]Store{"new": Target, "old": Source} {
-		if got, err := f.Upload(f.ctx, object, id); got != want || err != nil {
+		if got, err := f.Upload(f.ctx, object, id); got.Store != want || err != nil {
 			t.Errorf("upload %s on %v (%v), want %v", id, got, err, want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -178,12 +179,12 @@ func (l *Ledger) PutUpload(ctx context.Context, o Object, uploadID string, s Sto
 	return wrap("put upload", l.rdb.HSet(ctx, l.prefix(o)+"u", uploadField(o, uploadID), s.code()).Err())
 }
 
-// PlaceUpload is PutUpload of a client's upload, which the session has created on a store. It may be where
-// the route says that uploads live. ErrFenced: the session was declared dead, and a switch may have
-// ended without this upload; abort it.
-func (l *Ledger) PlaceUpload(ctx context.Context, session string, o Object, uploadID string, s Store, elsewhere bool) error {
+// PlaceUpload is PutUpload of a client's upload, which the session has created on a store. Without say
+// nothing is remembered: it is where the route says that uploads live. ErrFenced: the session was
+// declared dead, and a switch may have ended without this upload; abort it.
+func (l *Ledger) PlaceUpload(ctx context.Context, session string, o Object, uploadID string, s Store, say bool) error {
 	code := ""
-	if elsewhere {
+	if say {
 		code = s.code()
 	}
 	v, err := l.run(ctx, l.call(placeUploadScript, l.prefix(o), session, uploadField(o, uploadID), code))
@@ -193,41 +194,33 @@ func (l *Ledger) PlaceUpload(ctx context.Context, session string, o Object, uplo
 	return err
 }
 
-// Upload says which store a multipart upload lives on: the one remembered, or
-// the route's Uploads.
-func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (Store, error) {
-	s, _, _, err := l.upload(ctx, o, uploadID)
-	return s, err
+// UploadPlace is where a multipart upload lives.
+type UploadPlace struct {
+	// Store is the one that was remembered, or the route's Uploads.
+	Store Store
+	// Known says that it was remembered.
+	Known bool
+	// Sure is false when it may have been remembered, and lost.
+	Sure bool
 }
 
-// UploadSure is Upload; sure is false when the upload may have been remembered,
-// and lost.
-func (l *Ledger) UploadSure(ctx context.Context, o Object, uploadID string) (s Store, sure bool, err error) {
-	s, sure, _, err = l.upload(ctx, o, uploadID)
-	return s, sure, err
-}
-
-// RememberedUpload is UploadSure; known is false when nobody has said where it lives.
-func (l *Ledger) RememberedUpload(ctx context.Context, o Object, uploadID string) (s Store, sure, known bool, err error) {
-	return l.upload(ctx, o, uploadID)
+// Upload says which store a multipart upload lives on.
+func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (UploadPlace, error) {
+	v, err := l.run(ctx, l.call(uploadScript, l.prefix(o), uploadField(o, uploadID)))
+	if err != nil {
+		return UploadPlace{}, err
+	}
+	a := strs(v)
+	if number(a[2]) < l.seen.Load() {
+		return UploadPlace{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
+	}
+	return UploadPlace{Store: storeOf(a[0]), Sure: a[1] == "1", Known: a[3] == "1"}, nil
 }
 
 // Open says whether a client's request is under way on a store that may change an object.
 func (l *Ledger) Open(ctx context.Context, o Object, s Store) (bool, error) {
 	n, err := l.rdb.HGet(ctx, l.prefix(o)+"o:"+objectField(o), "i"+s.code()).Int64()
 	return n > 0, wrap("open writes", err)
-}
-
-func (l *Ledger) upload(ctx context.Context, o Object, uploadID string) (s Store, sure, known bool, err error) {
-	v, err := l.run(ctx, l.call(uploadScript, l.prefix(o), uploadField(o, uploadID)))
-	if err != nil {
-		return Source, false, false, err
-	}
-	a := strs(v)
-	if number(a[2]) < l.seen.Load() {
-		return Source, false, false, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
-	}
-	return storeOf(a[0]), a[1] == "1", a[3] == "1", nil
 }
 
 // CopyUpload says that a copy may have an upload of an object on a store, of which no
@@ -237,20 +230,54 @@ type CopyUpload struct {
 	Store  Store
 	// Began is when it was about to be created, by its worker's clock, to the ms.
 	Began time.Time
+	// Others says which uploads were there before it that clients may have, and that
+	// nobody has placed; nil: that is not known.
+	Others *OtherUploads
 
 	id string // tells copies of one object apart
 }
+
+// OtherUploads are all the uploads of an object on the store where the route says that uploads
+// live, that nobody has placed: from before the switch. No more can come, for in Switched each
+// of a client is placed; not even late, for no request that could create one was open.
+type OtherUploads struct{ IDs []string }
 
 func (u CopyUpload) field() string {
 	return objectField(u.Object) + "\x00" + u.Store.code() + "\x00" + u.id
 }
 
+func (u CopyUpload) value() string {
+	v := strconv.FormatInt(u.Began.UnixMilli(), 10)
+	if u.Others != nil {
+		v = strings.Join(append([]string{v}, u.Others.IDs...), "\x00") + "\x00"
+	}
+	return v
+}
+
+func parseCopyUpload(field, value string) (CopyUpload, bool) {
+	f, v := strings.Split(field, "\x00"), strings.Split(value, "\x00")
+	if len(f) != 4 {
+		return CopyUpload{}, false
+	}
+	u := CopyUpload{Object: Object{f[0], f[1]}, Store: storeOf(f[2]), Began: millis(number(v[0])), id: f[3]}
+	if len(v) > 1 {
+		u.Others = &OtherUploads{IDs: v[1 : len(v)-1]}
+	}
+	return u, true
+}
+
+// IsCopys says that an upload of the object on the store, which nobody has placed, can't
+// be a client's. sure is UploadPlace.Sure: the ledger has lost nothing that it knew.
+func (u CopyUpload) IsCopys(uploadID string, sure bool) bool {
+	return sure && u.Others != nil && !slices.Contains(u.Others.IDs, uploadID)
+}
+
 // CreatingUpload notes, before a copy creates a multipart upload, that there will be one.
 // The note stays until EndedUpload: a worker that is killed leaves it.
-func (l *Ledger) CreatingUpload(ctx context.Context, o Object, on Store, began time.Time) (CopyUpload, error) {
-	u := CopyUpload{o, on, began, rand.Text()[:10]}
+func (l *Ledger) CreatingUpload(ctx context.Context, o Object, on Store, began time.Time, others *OtherUploads) (CopyUpload, error) {
+	u := CopyUpload{Object: o, Store: on, Began: began, Others: others, id: rand.Text()[:10]}
 	l.told.creating(u)
-	return u, wrap("creating upload", l.rdb.HSet(ctx, l.prefix(o)+"uc", u.field(), began.UnixMilli()).Err())
+	return u, wrap("creating upload", l.rdb.HSet(ctx, l.prefix(o)+"uc", u.field(), u.value()).Err())
 }
 
 // CopyUploads returns all of them. One call a shard.
@@ -262,8 +289,8 @@ func (l *Ledger) CopyUploads(ctx context.Context) ([]CopyUpload, error) {
 			return nil, wrap("copies' uploads", err)
 		}
 		for _, field := range slices.Sorted(maps.Keys(all)) {
-			if f := strings.Split(field, "\x00"); len(f) == 4 {
-				out = append(out, CopyUpload{Object{f[0], f[1]}, storeOf(f[2]), millis(number(all[field])), f[3]})
+			if u, ok := parseCopyUpload(field, all[field]); ok {
+				out = append(out, u)
 			}
 		}
 	}

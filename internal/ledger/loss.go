@@ -196,7 +196,7 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 	pipe := l.rdb.Pipeline()
 	for _, u := range l.told.notEnded() {
 		if _, lost := ids[l.shardOf(u.Object)]; lost {
-			pipe.HSetNX(ctx, l.prefix(u.Object)+"uc", u.field(), u.Began.UnixMilli())
+			pipe.HSetNX(ctx, l.prefix(u.Object)+"uc", u.field(), u.value())
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -506,8 +506,9 @@ func TestUploadOfACopyIsToldAgainUntilItHasEnded(t *testing.T) {
 	f.route(switched)
 	w := f.join(RoleWorker)
 	began := f.now.Truncate(time.Millisecond)
+	others := &OtherUploads{IDs: []string{"theirs"}}
 	for _, ended := range []bool{false, true} {
-		u, err := f.CreatingUpload(f.ctx, object, Target, began)
+		u, err := f.CreatingUpload(f.ctx, object, Target, began, others)
 		f.ok(err)
 		if ended {
 			f.told.uploads = nil
@@ -520,7 +521,7 @@ func TestUploadOfACopyIsToldAgainUntilItHasEnded(t *testing.T) {
 		f.beat(w)
 		all, err := f.CopyUploads(f.ctx)
 		f.ok(err)
-		if got := len(all) == 1 && all[0].Object == object && all[0].Store == Target && all[0].Began.Equal(began); got == ended {
+		if got := len(all) == 1 && all[0].Object == object && all[0].Store == Target && all[0].Began.Equal(began) && all[0].Others != nil && slices.Equal(all[0].Others.IDs, others.IDs); got == ended {
 			t.Errorf("ended: %v: %+v", ended, all)
 		}
 	}

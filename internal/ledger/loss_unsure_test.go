@@ -228,10 +228,10 @@ func TestWhereUploadsLiveIsNotKnownAfterAHealedLossUntilTheSwitchEnds(t *testing
 	f.ok(f.PutUpload(f.ctx, object, "remembered", Target))
 	sure := func(id string, store Store, want bool) {
 		t.Helper()
-		s, sure, err := f.UploadSure(f.ctx, object, id)
+		at, err := f.Upload(f.ctx, object, id)
 		f.ok(err)
-		if s != store || sure != want {
-			t.Errorf("%s on %s, sure: %v", id, s, sure)
+		if at.Store != store || at.Sure != want {
+			t.Errorf("%s: %+v", id, at)
 		}
 	}
 	sure("other", Source, true)

@@ -167,9 +167,9 @@ type Dangling struct {
 	Uploads int64
 	Oldest  time.Time
 	// At is when they began to look, by Redis' clock; Epoch is the route they
-	// looked under.
-	At    time.Time
-	Epoch int64
+	// looked under; Reported is when they had looked everywhere.
+	At, Reported time.Time
+	Epoch        int64
 }
 
 // ReportDangling stores what a worker found while it obeyed a route's epoch;
@@ -179,7 +179,12 @@ func (l *Ledger) ReportDangling(ctx context.Context, looked time.Time, epoch, up
 	if !oldest.IsZero() {
 		old = oldest.UnixMilli()
 	}
-	return wrap("report dangling", l.rdb.HSet(ctx, l.global()+"dangling", "n", uploads, "oldest", old, "at", looked.UnixMilli(), "epoch", epoch).Err())
+	now, err := l.clock(ctx)
+	if err != nil {
+		return err
+	}
+	return wrap("report dangling", l.rdb.HSet(ctx, l.global()+"dangling", "n", uploads, "oldest", old, "at", looked.UnixMilli(),
+		"reported", now.UnixMilli(), "epoch", epoch).Err())
 }
 
 // Dangling returns the last report.
@@ -188,7 +193,8 @@ func (l *Ledger) Dangling(ctx context.Context) (Dangling, error) {
 	if err != nil {
 		return Dangling{}, wrap("dangling", err)
 	}
-	return Dangling{number(h["n"]), millis(number(h["oldest"])), millis(number(h["at"])), number(h["epoch"])}, nil
+	return Dangling{Uploads: number(h["n"]), Oldest: millis(number(h["oldest"])), At: millis(number(h["at"])),
+		Reported: millis(number(h["reported"])), Epoch: number(h["epoch"])}, nil
 }
 
 // Meta returns a value that the migration's owner keeps in the ledger; "" when missing.

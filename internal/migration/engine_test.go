@@ -362,6 +362,33 @@ func TestPauseWritesIsCalledOffAfterMaxPause(t *testing.T) {
 	}
 }
 
+// With thousands of buckets a look at them takes longer than a report may be old.
+func TestLookAtManyBucketsEndsASwitch(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	w.ask(ledger.Target)
+	for range 3 {
+		w.step()
+		w.beat()
+	}
+	if w.step(); w.out.Phase != SwitchStarted {
+		t.Fatalf("%+v", w.out.State.Route)
+	}
+	for range 2 {
+		w.now = w.now.Add(time.Second)
+		began := w.now
+		w.now = w.now.Add(2 * danglingFresh)
+		if err := w.e.Ledger.ReportDangling(w.ctx, began, w.out.State.Route.Epoch, 0, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		w.beat()
+		w.step()
+	}
+	if w.out.Phase != SwitchDone {
+		t.Fatalf("%+v", w.cond(CondSwitched))
+	}
+}
+
 func TestSwitchBackHalfWay(t *testing.T) {
 	w := newWorld(t)
 	w.caughtUp()
@@ -767,7 +794,7 @@ func TestSwitchWaitsForTheLookAtWhatCopiesHaveLeft(t *testing.T) {
 		}
 		return w.out.Phase == SwitchDone
 	}
-	note, err := w.e.Ledger.CreatingUpload(w.ctx, ledger.Object{Bucket: "b", Key: "film"}, ledger.Target, w.e.Now())
+	note, err := w.e.Ledger.CreatingUpload(w.ctx, ledger.Object{Bucket: "b", Key: "film"}, ledger.Target, w.e.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 	switch {
 	// A request that creates an upload holds an intent open: only a look that
 	// began when there was none any more has seen every upload.
-	case d.Epoch < r.Epoch || !d.At.After(e.quietSince(r.Epoch, f.stats, old)) || f.stats.Now.Sub(d.At) > danglingFresh:
+	case d.Epoch < r.Epoch || !d.At.After(e.quietSince(r.Epoch, f.stats, old)) || f.stats.Now.Sub(d.Reported) > danglingFresh:
 		w = append(w, "a worker's look at multipart uploads on the old store")
 	case d.Uploads > 0:
 		w = append(w, "multipart uploads begun before the switch")

@@ -154,6 +154,7 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 		return rep, false
 	}
 	w.write(p, "%s heard %d %q", o.id, rep.Code, brief(rep.body()))
+	rep.Code = outcome(rep.Code, rep.body())
 	if rep.Code >= 500 {
 		w.result.failed++
 		if strings.Contains(rep.body(), "overtaken by another") && !w.plan.inOrder() {
@@ -168,6 +169,25 @@ func (c *client) send(o op, step string, rq request) (rep *reply, answered bool)
 		return rep, false
 	}
 	return rep, true
+}
+
+// outcome is the status that an answer stands for: one that came late says it in its body,
+// as SDKs expect of CopyObject.
+func outcome(status int, body string) int {
+	var e struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string
+	}
+	if status != http.StatusOK || xml.Unmarshal([]byte(body), &e) != nil {
+		return status
+	}
+	switch e.Code {
+	case "NoSuchKey", "NoSuchBucket", "NoSuchVersion":
+		return http.StatusNotFound
+	case "PreconditionFailed":
+		return http.StatusPreconditionFailed
+	}
+	return http.StatusServiceUnavailable
 }
 
 func (w *world) calm() bool {

@@ -112,6 +112,13 @@ func addressed(r *http.Request) (bucket, key string) {
 // serve applies a request.
 func (s *store) serve(r *http.Request, q url.Values, body string) answer {
 	name, key := addressed(r)
+	if name == "" && r.Method == http.MethodGet {
+		var list strings.Builder
+		for _, n := range slices.Sorted(maps.Keys(s.buckets)) {
+			fmt.Fprintf(&list, "<Bucket><Name>%s</Name></Bucket>", n)
+		}
+		return document("<ListAllMyBucketsResult><Buckets>" + list.String() + "</Buckets></ListAllMyBucketsResult>")
+	}
 	b := s.buckets[name]
 	if b == nil && (r.Method != http.MethodPut || key != "") {
 		return refusal(404, "NoSuchBucket")

@@ -111,7 +111,7 @@ func (w *world) newWorker(n *node) *worker.Worker {
 		clients[i] = c
 	}
 	wk, err := worker.New(worker.Config{Ledger: w.ledgerOf(n.p), Instance: n.instance, Stores: clients, Capabilities: [2]s3.Capabilities{can, can},
-		MaxInFlight: w.plan.maxInFlight, Concurrency: 6, Log: w.log(n.p), Heartbeat: time.Second,
+		Named: !w.plan.buckets, MaxInFlight: w.plan.maxInFlight, Concurrency: 6, Log: w.log(n.p), Heartbeat: time.Second,
 		Dangling: func() worker.Dangling {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -2,7 +2,7 @@
 -- ARGV: now, session, store ("" = main), insync ("1"/""), bucket, removes ("1"/""),
 -- compared ("1": the stores were, just now), then id and key of each.
 -- Returns {"OK", epoch, main, state, hold, sync, uploads, run, then store, newest, seq, sequence at which newest moved of each},
--- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY"}, {"MOVED", epoch}, {"UNKNOWN"}.
+-- or {"FENCED"}, {"HELD"}, {"LOCKED", ms left}, {"DIRTY", being copied ("1"/"")}, {"MOVED", epoch}, {"UNKNOWN"}.
 local session, want, insync, bucket, removes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 if (tonumber(TOLD) or 0) < tonumber(redis.call('HGET', P .. 'floor', session) or 0) then return {'FENCED'} end -- see replayed.lua
@@ -31,7 +31,7 @@ for i = 8, #ARGV, 2 do
     -- A record from before a loss says nothing, and nobody copies the object because of it.
     if (sure and r.n ~= x and r.s ~= r.t) or r['i' .. y] > 0 then
       enqueue(r, 0)
-      return {'DIRTY'}
+      return {'DIRTY', r.c ~= '' and '1' or ''}
     end
   end
   records[#records + 1] = r
