@@ -60,20 +60,23 @@ const (
 	deletedSince // an object is deleted after everything was lost with every proxy, and then the switch is turned back
 	lostThenBack // what is written just after the switch is lost so, and then the switch is turned back
 	keptLater    // an object is deleted, and Redis restarted while a proxy dies: others tell of older writes
-	uploadsSeen  // clients list uploads while theirs, and those of copies, are under way; plays as the wide ones do
+	copiedBack   // a copy to the old main is late, and lands after the object was written again on the new one; then all is lost with a proxy
+	bucketKept   // a bucket is deleted on the new main, the switch turned back before that is copied, and Redis restarted
+	uploadsSeen  // clients list uploads while theirs, and those of copies, are under way; played as the wide ones are
 	allAims      // how many there are
 )
 
 // loses says whether Redis loses data.
 func (a aim) loses() bool {
-	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket, olderCopies, unsaid, intentLost, longAgo, undone, justAfter, deletedSince, lostThenBack, keptLater}, a)
+	return slices.Contains([]aim{losses, lostDirty, briefLosses, lostLocks, missed, toldLate, lostBack, lostBucket, olderCopies, unsaid, intentLost, longAgo, undone, justAfter, deletedSince, lostThenBack, keptLater, copiedBack, bucketKept}, a)
 }
 
 func (a aim) String() string {
 	return [...]string{"unanswered", "lateWrites", "lateCopies", "lateBoth", "cutOff", "longSleep", "wakeAndDie", "deaths", "lateUploads", "sleepers", "losses",
 		"lateCompletes", "lostAtSwitch", "slowReads", "nappers", "overtaken", "bucketMoves", "lostDirty", "turnedBack", "briefLosses", "lostLocks", "missed", "", "toldLate", "lostBack",
 		"lostBucket", "noReverse", "copiedVersion", "suspended", "spareVersions",
-		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone", "deletedSince", "lostThenBack", "keptLater", "uploadsSeen"}[a]
+		"raced", "closing", "olderCopies", "unsaid", "intentLost", "longAgo", "undone", "justAfter", "bucketGone", "deletedSince", "lostThenBack", "keptLater", "copiedBack", "bucketKept",
+		"uploadsSeen"}[a]
 }
 
 // rough aims at one moment: the clients write few keys while the route moves, and

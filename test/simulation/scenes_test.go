@@ -16,7 +16,7 @@ import (
 // scenes by what they aim at. They replace what clients do.
 var scenes = map[aim]func(p *plan, r *rand.Rand) [][]op{
 	raced: sceneRaced, closing: sceneClosing, olderCopies: sceneOlderCopies, unsaid: sceneUnsaid, intentLost: sceneIntentLost, bucketGone: sceneBucketGone,
-	deletedSince: sceneDeletedSince, lostThenBack: sceneLostThenBack, keptLater: sceneKeptLater,
+	deletedSince: sceneDeletedSince, lostThenBack: sceneLostThenBack, keptLater: sceneKeptLater, copiedBack: sceneCopiedBack, bucketKept: sceneBucketKept,
 }
 
 // pace is how long the request of an op to a store takes, there and back.
@@ -236,6 +236,57 @@ func sceneKeptLater(p *plan, r *rand.Rand) (out [][]op) {
 		s.add("put", "", asked-between(r, 5*time.Second, 6*time.Second))
 		s.add("delete", atSwitch, between(r, 500*time.Millisecond, at-500*time.Millisecond))
 		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, atSwitch, at+gap+time.Second, 700*time.Millisecond, 60))
+	}
+	return out
+}
+
+// sceneCopiedBack: an object is written twice on the new main. What was written first is copied to the old
+// one, where it lands after the second was written, and looks younger. Then everything is lost, with a proxy:
+// another one tells of what it had written on the old main before.
+func sceneCopiedBack(p *plan, r *rand.Rand) (out [][]op) {
+	p.proxies, p.slowFinals = 2, .9
+	at := between(r, 5*time.Second, 8*time.Second)
+	p.drawLoss(r, atSwitch, at)
+	f := &p.faults[len(p.faults)-1]
+	f.kind, f.span, f.gap, f.forget = "flush", 0, 0, true
+	p.faults = append(p.faults, fault{id: "dies", on: atSwitch, at: at, span: time.Second, kind: "crashProxy", who: r.IntN(p.proxies)})
+	for i, key := range keys {
+		s := scene{name: fmt.Sprint("own", i), key: key}
+		s.add("put", "Preparing#1", between(r, 10*time.Millisecond, 700*time.Millisecond))
+		s.add("put", atSwitch, between(r, 300*time.Millisecond, 800*time.Millisecond))
+		s.add("put", "", 0).gap = between(r, 200*time.Millisecond, 800*time.Millisecond)
+		out = append(out, s.ops, looks(fmt.Sprint("look", i), key, atSwitch, at+time.Second, 500*time.Millisecond, 60))
+	}
+	return out
+}
+
+// sceneBucketKept: a bucket is emptied and deleted on the new main, and the switch turned back before that is
+// copied, which takes its time. Then Redis loses a moment, and nobody dies.
+func sceneBucketKept(p *plan, r *rand.Rand) (out [][]op) {
+	asked := p.switches[0].at
+	p.buckets, p.slowCopies, p.slowFinals = true, 0, .9
+	p.switches = append(p.switches, switchAt{at: asked + between(r, 4*time.Second, 7*time.Second), flip: true})
+	p.drawLoss(r, "Switched#2", between(r, 0, 500*time.Millisecond))
+	f := &p.faults[len(p.faults)-1]
+	f.kind, f.span, f.gap, f.forget = "lose", between(r, 300*time.Millisecond, time.Second), 0, true
+	own := scene{name: "own"}
+	own.add("createBucket", "", asked-between(r, 5*time.Second, 6*time.Second))
+	own.add("putSpare", "", 0).gap = between(r, 10*time.Millisecond, 300*time.Millisecond)
+	own.add("deleteSpare", atSwitch, between(r, 300*time.Millisecond, 1500*time.Millisecond))
+	own.add("deleteBucket", "", 0).gap = between(r, 10*time.Millisecond, 300*time.Millisecond)
+	busy := scene{name: "busy", key: keys[0]}
+	busy.add("put", "Switched#2", 0)
+	for range 40 {
+		busy.add("put", "", 0).gap = 50 * time.Millisecond
+	}
+	out = append(out, own.ops, busy.ops)
+	for i, kind := range []string{"headBucket", "getSpare", "listSpare"} {
+		s := scene{name: fmt.Sprint("use", i)}
+		s.add(kind, "Switched#2", f.at+f.span+between(r, 0, 300*time.Millisecond))
+		for range 60 {
+			s.add(kind, "", 0).gap = between(r, 50*time.Millisecond, 400*time.Millisecond)
+		}
+		out = append(out, s.ops)
 	}
 	return out
 }

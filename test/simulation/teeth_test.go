@@ -225,7 +225,7 @@ var lossTeeth = []*tooth{
 	{rule: "what is open on main says that main has the newest", at: []aim{unsaid}, edits: []edit{
 		{"or r.n == MAIN and tonumber(o[6] or 0) > 0) and", ") and"}, {"if r.n == x and x == MAIN then touch(r) end", ""},
 	}},
-	{rule: "who died, and could have told more, is missed", at: []aim{missed, losses}, edits: []edit{{"if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end", ""}}},
+	{rule: "who died, and could have told more, is missed", at: []aim{missed}, edits: []edit{{"if ARGV[5] == '1' then redis.call('HSET', P .. 'loss', 'forget', '1') end", ""}}},
 	{rule: "the conditional fence of a lock that was lost", at: []aim{lostLocks}, store: unconditional},
 	{rule: "a loss that only heartbeats show", at: []aim{briefLosses, losses}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && name == "heartbeat" && len(list) > 10 {
@@ -238,7 +238,7 @@ var lossTeeth = []*tooth{
 	{rule: "what was told before the switch was known again is told again", at: []aim{undone}, edits: []edit{{"if LOSS == 'replay' and ARGV[4] == 'Switched' and route[3] ~= 'Switched' then", "if false then"}}},
 	{rule: "what the old main took before the switch comes before what a client put on the new one", at: []aim{justAfter}, edits: []edit{{"then over = '1' end", "then over = '' end"}}},
 	{rule: "what both stores held until a loss is older than what changed since", at: []aim{longAgo}, edits: []edit{{"if not r.found and kept then synced =", "if false then synced ="}}},
-	{rule: "what a copy has put on the old main came from main", at: []aim{lostBucket}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
+	{rule: "what a copy has put on the old main came from main", at: []aim{copiedBack}, answer: func(_ *process, _ context.Context, name string, _ []any, answer any) any {
 		if list, ok := answer.([]any); ok && name == "lookup" {
 			list[16] = ""
 		}
@@ -247,7 +247,7 @@ var lossTeeth = []*tooth{
 	{rule: "what the ledger has kept is later than what is told of before", at: []aim{keptLater}, edits: []edit{
 		{"if v > 0 and kept[1] and v <= tonumber(kept[1])", "if false"}, {"if r[r.n] < BASE and v < r[r.n] then later = false end", ""},
 	}},
-	{rule: "what the ledger has kept counts once it is told again", at: []aim{lostBucket}, edits: []edit{{"if r.found and r.was_dirty then", "if false then"}}},
+	{rule: "what the ledger has kept counts once it is told again", at: []aim{bucketKept}, edits: []edit{{"if r.found and r.was_dirty then", "if false then"}}},
 	{rule: "records from before a loss do not count", at: []aim{missed, lostDirty, losses}, edits: []edit{{"return r.found and (FORGET and r.e or math.max(r.s, r.t)) >= BASE", "return true"}}},
 	{rule: "what was committed of late is told again", edits: []edit{{"if later and v > r.e and route[3] == 'Switched' then", "if false then"}}},
 	{rule: "intents that came back are settled", edits: []edit{{"if not open[id] then", "if false then"}}},
@@ -291,6 +291,9 @@ func TestTeeth(t *testing.T) {
 			at := anything
 			if len(b.at) > 0 {
 				at = b.at[n%len(b.at)]
+			}
+			if *aimed != int(anything) {
+				at = aim(*aimed)
 			}
 			if b.versions && !newPlan(seed, at).versioned {
 				continue
