@@ -167,3 +167,38 @@ func TestBucketDeletedBeforeItsFirstCopyIsMadeGoesAgain(t *testing.T) {
 		return s3.Classify(err) == s3.NotFound
 	})
 }
+
+// A gateway refuses whatever it is asked while the store behind it is away. A policy that a
+// client was told is in force must not be missing once that store is main.
+func TestSettingIsNotGivenUpBecauseAGatewayRefusesIt(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	source, target := &subresources{holds: map[string]string{}}, &subresources{holds: map[string]string{}}
+	l.faults[ledger.Source].set(source.answer)
+	var away atomic.Int64
+	away.Store(-1)
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		if n := away.Load(); n > 0 && (r.Method == http.MethodPut && r.URL.Query().Has("publicAccessBlock") || r.Method == http.MethodHead) {
+			away.Store(n - 1)
+			return respond(r, http.StatusNotFound, "default backend - 404"), nil
+		}
+		return target.answer(r)
+	})
+	l.start(nil)
+	l.copyAll(b)
+	const blocked = `<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls></PublicAccessBlockConfiguration>`
+	away.Store(3)
+	l.change(b, "", func(*s3.Client) error {
+		source.mu.Lock()
+		defer source.mu.Unlock()
+		source.holds["publicAccessBlock"] = blocked
+		return nil
+	})
+	l.synced()
+	target.mu.Lock()
+	defer target.mu.Unlock()
+	if target.holds["publicAccessBlock"] == "" || away.Load() > 0 {
+		t.Errorf("the follower holds %v, and its gateway has %d refusals left", target.holds, away.Load())
+	}
+}

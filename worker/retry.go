@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -60,10 +58,10 @@ func transient(err error) bool {
 // refused says that a store will not have the object as it is: its own error code
 // says so, and neither rights, nor what else it holds, nor a gateway before it.
 func refused(err error) bool {
-	code, status := s3.ErrorCode(err)
-	if code == "" || code == strings.ReplaceAll(http.StatusText(status), " ", "") {
+	if nameless(err) {
 		return false
 	}
+	_, status := s3.ErrorCode(err)
 	class := s3.Classify(err)
 	return class == s3.Unsupported || class == s3.Fatal && status >= 400
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
 
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crossfade-io/crossfade/internal/s3"
@@ -133,11 +135,13 @@ func (s setting) compare(ctx context.Context, from, to *store, bucket string) (p
 	case err != nil || have == nil || s.remove == nil:
 		return nil, "", nil
 	}
-	return func(ctx context.Context) (string, error) { return refusal(to, s.name, s.remove(ctx, to, dst)) }, "", nil
+	return func(ctx context.Context) (string, error) {
+		return s.tell(ctx, to, dst, func() error { return s.remove(ctx, to, dst) })
+	}, "", nil
 }
 
 func (s setting) put(ctx context.Context, to *store, dst string, want any) (note string, err error) {
-	note, err = refusal(to, s.name, s.write(ctx, to, dst, want))
+	note, err = s.tell(ctx, to, dst, func() error { return s.write(ctx, to, dst, want) })
 	if note != "" || err != nil {
 		return note, err
 	}
@@ -155,6 +159,31 @@ func (s setting) get(ctx context.Context, st *store, bucket string) (any, error)
 		return nil, nil
 	}
 	return v, err
+}
+
+// tell does a change of the setting and says what came of it. A refusal without a code of a
+// store's own may be a gateway's, while the store is away: it counts only if the bucket is
+// served, and it comes again.
+func (s setting) tell(ctx context.Context, to *store, dst string, do func() error) (note string, err error) {
+	for try := 0; ; try++ {
+		refused := do()
+		note, err = refusal(to, s.name, refused)
+		if note == "" || err != nil || try > 0 || s3.Classify(refused) == s3.Unsupported || !nameless(refused) {
+			return note, err
+		}
+		if _, err := to.api.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &dst}); err != nil {
+			return "", to.wrap("write "+s.name, err)
+		}
+	}
+}
+
+// nameless says that a refused request was answered without an error code of a store's own.
+func nameless(err error) bool {
+	if errors.As(err, new(partial)) {
+		return false
+	}
+	code, status := s3.ErrorCode(err)
+	return code == "" || code == strings.ReplaceAll(http.StatusText(status), " ", "")
 }
 
 // refusal tells a store that can't from one that just failed.

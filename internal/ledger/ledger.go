@@ -79,6 +79,10 @@ type Route struct {
 	State RouteState
 	// Hold makes Begin answer ErrHeld: writes wait at the proxies (PauseWrites).
 	Hold bool
+	// HoldFor bounds that, for whoever asked for it may be gone: from then on writes go on as
+	// without Hold. It counts from when writes began to be held; 0 means 5.5 min. It is not
+	// told again.
+	HoldFor time.Duration
 	// Sync says that changes on main are copied to the follower: always before
 	// the switch, and after it when reverse events are on.
 	Sync bool

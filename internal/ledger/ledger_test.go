@@ -495,6 +495,39 @@ func TestHeldWrites(t *testing.T) {
 	}
 }
 
+// Whoever asked for writes to be held may be gone.
+func TestWritesAreHeldForAWhileOnly(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	r := steady
+	r.Epoch, r.State, r.Hold, r.HoldFor = 2, Preparing, true, 30*time.Second
+	held := func() bool {
+		in, err := f.Begin(f.ctx, "p1", object, BeginOptions{})
+		if err == nil && in.Store != Source {
+			t.Fatalf("%+v", in)
+		}
+		return errors.Is(err, ErrHeld)
+	}
+	f.route(r)
+	f.now = f.now.Add(20 * time.Second)
+	f.route(r) // again, as after a crash between shards: not for longer
+	r.Epoch++
+	f.route(r)
+	if !held() {
+		t.Fatal("not held")
+	}
+	f.now = f.now.Add(11 * time.Second)
+	if held() {
+		t.Error("held for longer than was asked for")
+	}
+	r.Epoch, r.Hold = r.Epoch+1, false
+	f.route(r)
+	r.Epoch, r.Hold = r.Epoch+1, true
+	if f.route(r); !held() {
+		t.Error("not held the next time")
+	}
+}
+
 func TestWithoutReverseTheOldStoreIsLeftAlone(t *testing.T) {
 	f := newFixture(t, 1)
 	f.route(steady)

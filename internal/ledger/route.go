@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -13,15 +15,22 @@ func parseRoute(f []string) Route {
 		Sync: f[4] == "1", Uploads: storeOf(f[5]), Run: f[6] == "1"}
 }
 
+// longestHold is more than any spec.switch.maxPause.
+const longestHold = 5*time.Minute + 30*time.Second
+
 // SetRoute puts a route in force: on every shard, then for the sessions. It may
 // be repeated after a crash half-way: a shard's flip is atomic, and a mix of two
 // neighbouring epochs is safe once every session obeys the first of them.
 // It returns ErrStaleEpoch when a newer route is in force. One call a shard.
 func (l *Ledger) SetRoute(ctx context.Context, r Route) error {
 	args := []any{r.Epoch, r.Main.code(), string(r.State), bit(r.Hold), bit(r.Sync), r.Uploads.code(), bit(r.Run)}
+	hold := r.HoldFor
+	if hold <= 0 {
+		hold = longestHold
+	}
 	calls := make([]call, 0, l.shards+1)
 	for i := range l.shards {
-		calls = append(calls, l.call(setRouteScript, l.shard(i), args...))
+		calls = append(calls, l.call(setRouteScript, l.shard(i), append(slices.Clone(args), hold.Milliseconds())...))
 	}
 	vs, errs := l.runAll(ctx, calls)
 	if err := errors.Join(errs...); err != nil {

@@ -346,6 +346,7 @@ func (e *Engine) setRoute(ctx context.Context, f *facts, r ledger.Route) error {
 	if err := e.Ledger.SetRoute(ctx, r); err != nil {
 		return fmt.Errorf("set route: %w", err)
 	}
+	r.HoldFor = 0
 	f.route = r
 	return nil
 }

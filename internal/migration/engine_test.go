@@ -330,6 +330,26 @@ func TestSwitchTakenAwayBeforeTrafficMovesIsOff(t *testing.T) {
 	}
 }
 
+// Nobody calls it off when the manager dies, with its node maybe: writes go on by themselves.
+func TestWritesAreNotHeldForeverByAManagerThatDied(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	open := w.write("k")
+	r := w.ask(ledger.Target)
+	r.PauseWrites, r.MaxPause = true, 5*time.Second
+	w.step()
+	w.now = w.now.Add(r.MaxPause + holdSlack + time.Second)
+	in, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), open.Object, ledger.BeginOptions{})
+	if err != nil || in.Store != ledger.Source {
+		t.Fatalf("%+v %v", in, err)
+	}
+	w.commit(in)
+	// One that comes back calls it off, as it would have.
+	w.beat()
+	w.step()
+	w.is(CondSwitched, false, "CalledOff")
+}
+
 func TestPauseWritesIsCalledOffAfterMaxPause(t *testing.T) {
 	w := newWorld(t)
 	w.caughtUp()

@@ -31,7 +31,7 @@ func (e *Engine) doSwitch(ctx context.Context, f *facts, out *Output) error {
 		if g, _ := blocked(*f, *req); g != "" {
 			return nil
 		}
-		r.State, r.Hold = ledger.Preparing, req.PauseWrites
+		r.State, r.Hold, r.HoldFor = ledger.Preparing, req.PauseWrites, req.MaxPause+holdSlack
 		st.PreparingSince = e.Now()
 		out.Next = 200 * time.Millisecond
 		out.Events = append(out.Events, Event{Reason: "SwitchPreparing", Message: "Every process looks objects up before traffic moves."})
@@ -43,6 +43,10 @@ func (e *Engine) doSwitch(ctx context.Context, f *facts, out *Output) error {
 	}
 	return fmt.Errorf("route in unknown state %q", r.State)
 }
+
+// holdSlack is what the engine has to call a switch off after spec.switch.maxPause, before
+// writes go on without it.
+const holdSlack = 5 * time.Second
 
 // requestID tells one request to switch from the next.
 func requestID(r SwitchRequest) string { return r.To.String() + "/" + r.Attempt }

@@ -6,7 +6,8 @@
 local session, want, insync, bucket, removes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', P .. 'dead:' .. session) == 1 then return {'FENCED'} end
 if (tonumber(TOLD) or 0) < tonumber(redis.call('HGET', P .. 'floor', session) or 0) then return {'FENCED'} end -- see replayed.lua
-if route[4] == '1' then return {'HELD'} end
+-- Until then only: the engine that would end this may be gone.
+if route[4] == '1' and NOW < tonumber(redis.call('HGET', P .. 'route', 'held') or NOW + 1) then return {'HELD'} end
 local x = want ~= '' and want or MAIN
 -- The other store is written only while a switch is under way, and not at its very end: see closeold.lua.
 if x ~= MAIN and (route[3] ~= 'Switched' or redis.call('HGET', P .. 'route', 'closed') == EPOCH) then return {'MOVED', EPOCH} end

@@ -1,5 +1,5 @@
 -- SetRoute puts a route in force on this shard, unless a newer one is.
--- ARGV: now, epoch, main, state, hold, sync, uploads, run. Returns the epoch in force.
+-- ARGV: now, epoch, main, state, hold, sync, uploads, run, ms for which writes are held at most. Returns the epoch in force.
 if not EPOCH then
   -- Sequences outgrow those of an earlier ledger that was lost.
   redis.call('SET', P .. 'seq', math.max(tonumber(redis.call('GET', P .. 'seq') or 0), NOW * 32))
@@ -15,6 +15,11 @@ if LOSS == 'replay' and ARGV[4] == 'Switched' and route[3] ~= 'Switched' then
   redis.call('DEL', P .. 'replayed')
 end
 if ARGV[4] == 'Steady' then redis.call('DEL', P .. 'ulost') end
+if ARGV[5] ~= '1' then
+  redis.call('HDEL', P .. 'route', 'held')
+elseif route[4] ~= '1' then
+  redis.call('HSET', P .. 'route', 'held', NOW + ARGV[9])
+end
 redis.call('HSET', P .. 'route', 'epoch', ARGV[2], 'main', ARGV[3], 'state', ARGV[4], 'hold', ARGV[5],
   'sync', ARGV[6], 'uploads', ARGV[7], 'run', ARGV[8])
 return ARGV[2]
