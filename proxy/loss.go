@@ -209,15 +209,20 @@ func (q *request) uploadStore(ctx context.Context) (ledger.Store, error) {
 	for _, name := range selective {
 		c.header[name] = nil
 	}
+	unknown := false
 	for _, s := range []ledger.Store{store, store.Other()} {
 		resp, err := q.send(ctx, s, c)
 		if err != nil {
 			return store, err
 		}
+		unknown = unknown || resp.StatusCode >= 500 || resp.StatusCode == http.StatusNotFound && !saysMissing(resp)
 		_ = resp.Body.Close()
 		if resp.StatusCode == http.StatusOK {
 			return s, nil
 		}
+	}
+	if unknown { // else a store that is away would make it NoSuchUpload, after which clients give up
+		return store, s3.ErrServiceUnavailable.With("It is not known which object store has this upload. Please try again.")
 	}
 	return store, nil
 }

@@ -245,6 +245,34 @@ func TestUploadThatALossHasForgottenIsFoundOnEitherStore(t *testing.T) {
 	}
 }
 
+// One that lives on a store which is away is not said to be on none.
+func TestUploadThatALossHasForgottenIsNotMissingWhileItsStoreIsAway(t *testing.T) {
+	r, _ := lossRig(t)
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	id := r.createUpload("k")
+	r.route(ledger.Source, ledger.Switched) // turned back
+	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+	r.must(r.ledger.DeleteUpload(t.Context(), ledger.Object{Bucket: r.bucket, Key: "k"}, id))
+	r.moveLoss(ledger.Lost)
+	all, err := r.ledger.Losses(t.Context())
+	r.must(err)
+	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Healthy, time.Time{}, ledger.Gone{}))
+	part := func() int {
+		return r.raw(http.MethodPut, "/"+r.bucket+"/k?partNumber=1&uploadId="+id, "part", nil).StatusCode
+	}
+	r.hooks[ledger.Target].set(func(req *http.Request, _ next) (*http.Response, error) {
+		return answer(req, 503, errorBody("SlowDown")), nil
+	})
+	if got := part(); got != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", got)
+	}
+	r.hooks[ledger.Target].set(nil)
+	if got := part(); got != http.StatusOK {
+		t.Errorf("answered %d once it is back", got)
+	}
+}
+
 // What was lost is found out with the stores' own keys: a client may write and
 // not read.
 func TestClientsThatMayOnlyWriteAfterALoss(t *testing.T) {

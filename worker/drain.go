@@ -158,14 +158,15 @@ func (w *Worker) bucketsOn(ctx context.Context, old ledger.Store) ([]ledger.Buck
 	return buckets, err
 }
 
-// listBuckets names a store's buckets; none, where its keys may not list them.
+// listBuckets names a store's buckets; none, where the store says that it does not list them.
 func (s *store) listBuckets(ctx context.Context) (names []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	pages := awss3.NewListBucketsPaginator(s.api, &awss3.ListBucketsInput{})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
-		if c := s3.Classify(err); c == s3.Denied || c == s3.Unsupported {
+		switch c := s3.Classify(err); {
+		case c == s3.Denied, c == s3.Unsupported, (c == s3.NotFound || c == s3.Fatal) && !nameless(err):
 			return nil, nil
 		}
 		if err == nil && page.Buckets == nil {
