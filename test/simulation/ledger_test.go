@@ -141,7 +141,8 @@ func (w *world) execute(p *process, requests [][]any) []any {
 			w.left[w.manager.state.Route.Main.Other()] = w.clock
 		}
 		if sum := sumOf(args); sum != "" {
-			if _, ok := scripts[sum]; !ok {
+			script, ok := scripts[sum]
+			if !ok {
 				w.problem("unknown to the simulation: %.80s", text(args[1]))
 			}
 			if w.forgot != nil && text(args[0]) == "eval" {
@@ -152,7 +153,7 @@ func (w *world) execute(p *process, requests [][]any) []any {
 				continue
 			}
 			args = append([]any(nil), args...)
-			args[0], args[1] = "evalsha", sum
+			args[0], args[1] = "evalsha", script.sum
 			if w.teeth != nil && w.teeth.scripts[sum] != "" {
 				args[1] = w.teeth.scripts[sum]
 			}
@@ -174,7 +175,7 @@ func (w *world) execute(p *process, requests [][]any) []any {
 	}
 	for i, v := range w.redis.do(send...) {
 		if at[i] >= 0 {
-			answers[at[i]] = v
+			answers[at[i]] = tidied(w.scriptOf(requests[at[i]]), v)
 		}
 		w.memo.loss = w.memo.loss || at[i] == -2 && v == int64(1)
 	}

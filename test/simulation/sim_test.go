@@ -71,7 +71,7 @@ func newLab(t *testing.T) *lab {
 
 func (l *lab) load(scripts map[string]luaScript) {
 	for _, s := range scripts {
-		l.server.do([]any{"SCRIPT", "LOAD", s.source})
+		l.server.do([]any{"SCRIPT", "LOAD", s.ordered()})
 	}
 }
 

@@ -47,14 +47,14 @@ func (b *tooth) sharpen(l *lab) *tooth {
 	b.scripts = map[string]string{}
 	found := make([]bool, len(b.edits))
 	for sum, s := range scripts {
-		source := s.source
+		source := s.ordered()
 		for i, e := range b.edits {
 			if strings.Contains(source, e.from) {
 				found[i] = true
 				source = strings.ReplaceAll(source, e.from, e.to)
 			}
 		}
-		if source != s.source {
+		if source != s.ordered() {
 			b.scripts[sum] = text(l.server.do([]any{"SCRIPT", "LOAD", source})[0])
 		}
 	}
