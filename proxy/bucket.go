@@ -77,12 +77,38 @@ func (q *request) newerElsewhere(ctx context.Context) (keys []string, main ledge
 		}
 		page = page.Cut(horizon)
 		for _, key := range page.Keys {
-			if key != "" && len(keys) < 100 { // "" is the bucket itself
-				keys = append(keys, key)
+			if key == "" || len(keys) >= 100 { // "" is the bucket itself
+				continue
 			}
+			if unsure {
+				same, err := q.sameOnBoth(ctx, ledger.Object{Bucket: q.in.Bucket, Key: key}, main)
+				if err != nil {
+					return nil, main, err
+				}
+				if same {
+					continue
+				}
+			}
+			keys = append(keys, key)
 		}
 		if after = page.Horizon; len(keys) > 0 || after == "" {
 			return keys, main, nil
 		}
 	}
+}
+
+// sameOnBoth says, after a loss, that both stores hold the same of an object, or nothing, and
+// that nobody is writing it on the other one than main: what the ledger has kept of it from
+// before does not count, and nobody copies it because of that.
+func (q *request) sameOnBoth(ctx context.Context, o ledger.Object, main ledger.Store) (bool, error) {
+	newest, known, err := q.locate(ctx, o)
+	if err != nil || known || newest != main {
+		return false, err
+	}
+	open := false
+	err = q.p.ask(ctx, "open writes", func(ctx context.Context) (err error) {
+		open, err = q.p.ledger.Open(ctx, o, main.Other())
+		return err
+	})
+	return !open, err
 }

@@ -197,3 +197,30 @@ func TestGatewaysAnswerDoesNotDecideWhetherABucketExists(t *testing.T) {
 		t.Errorf("it counts as known where the bucket is: %+v, %v", loc, err)
 	}
 }
+
+// What the ledger has kept of an object from before a loss does not count, and nobody copies
+// it because of that. Where both stores lack it, DeleteBucket has nothing to wait for.
+func TestBucketIsDeletedAfterALossThoughTheLedgerHasKeptADelete(t *testing.T) {
+	r, rdb := lossRig(t)
+	r.route(ledger.Source, ledger.Preparing)
+	// By another proxy, which dies with what it could tell.
+	other := ledger.New(ledger.Options{Redis: rdb, Migration: r.ledger.Migration()})
+	m := other.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "other"})
+	_, err := m.Beat(t.Context())
+	r.must(err)
+	o := ledger.Object{Bucket: r.bucket, Key: "k"}
+	in, err := other.Begin(t.Context(), m.ID(), o, ledger.BeginOptions{})
+	r.must(err)
+	r.must(other.Commit(t.Context(), in))
+	r.route(ledger.Target, ledger.Switched)
+	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+	r.moveLoss(ledger.Lost)
+	if loc, err := r.ledger.Lookup(t.Context(), o); err != nil || loc.Loss != ledger.Lost || !loc.Known {
+		t.Fatalf("%+v, %v; want a record that does not count", loc, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := r.client.S3.DeleteBucket(ctx, &awss3.DeleteBucketInput{Bucket: &r.bucket}, oneTry); err != nil {
+		t.Error(err)
+	}
+}
