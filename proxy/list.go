@@ -157,11 +157,12 @@ func (q *request) listMoving(ctx context.Context, l listQuery) error {
 			continue
 		}
 		main := loc.Route.Main
-		if l.op == s3.ListMultipartUploads {
-			return q.listUploads(ctx, l, main)
-		}
 		unsure := compare || loc.Loss != ledger.Healthy && loc.Route.State == ledger.Switched
-		err = q.listMerged(ctx, l, main, unsure)
+		if l.op == s3.ListMultipartUploads {
+			err = q.listUploads(ctx, l, main)
+		} else {
+			err = q.listMerged(ctx, l, main, unsure)
+		}
 		var lost *overlayLost
 		switch {
 		case errors.Is(err, errMoved):

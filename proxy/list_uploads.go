@@ -125,10 +125,10 @@ func (q *request) fetchTo(ctx context.Context, l listQuery, store ledger.Store, 
 }
 
 // clientsUploads leaves out uploads that the ledger does not place on the store. One of which
-// it knows nothing is a client's, from before the switch or (if it has lost what it knew)
-// since, or that of a copy: one that has not been placed yet, by a worker that has noted that
-// it would be created, or one that has ended since it was listed; again lists the same
-// uploads once more.
+// it knows nothing is a client's, from before the switch, or that of a copy: one that has not
+// been placed yet, by a worker that has noted that it would be created, or one that has ended
+// since it was listed; again lists the same uploads once more. It returns *overlayLost
+// while somebody may still tell where they live.
 func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list []item, again func() ([]item, error)) ([]item, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -145,14 +145,19 @@ func (q *request) clientsUploads(ctx context.Context, store ledger.Store, list [
 		g.Go(func() error {
 			return q.p.ask(gctx, "upload", func(ctx context.Context) error {
 				at, err := q.p.ledger.Upload(ctx, ledger.Object{Bucket: q.in.Bucket, Key: it.key}, it.id)
-				if err != nil || at.Known {
-					keep[i] = at.Store == store
+				switch {
+				case err != nil:
 					return err
+				case at.Known:
+					keep[i] = at.Store == store
+					return nil
+				case at.Recovering:
+					return &overlayLost{ledger.Replaying}
 				}
 				ofCopy := func(u ledger.CopyUpload) bool {
 					return u.IsCopys(it.id, at.Sure) || (u.Others == nil || !at.Sure) && !it.initiated().Before(u.Began.Truncate(time.Second))
 				}
-				keep[i] = (at.Store == store || !at.Sure) && !slices.ContainsFunc(copies[it.key], ofCopy)
+				keep[i] = at.Store == store && !slices.ContainsFunc(copies[it.key], ofCopy)
 				unknown[i] = keep[i]
 				return nil
 			})

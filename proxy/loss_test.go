@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -231,11 +233,6 @@ func TestUploadThatALossHasForgottenIsFoundOnEitherStore(t *testing.T) {
 	all, err := r.ledger.Losses(t.Context())
 	r.must(err)
 	r.must(r.ledger.MoveLoss(t.Context(), all[0], ledger.Healthy, time.Time{}, ledger.Gone{}))
-	out, err := r.client.S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &r.bucket})
-	r.must(err)
-	if len(out.Uploads) != 2 {
-		t.Errorf("%d uploads are listed", len(out.Uploads))
-	}
 	for when, id := range map[string]string{"before": before, "since": since} {
 		_, err := r.client.S3.UploadPart(t.Context(), &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &id,
 			PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
@@ -270,6 +267,44 @@ func TestUploadThatALossHasForgottenIsNotMissingWhileItsStoreIsAway(t *testing.T
 	r.hooks[ledger.Target].set(nil)
 	if got := part(); got != http.StatusOK {
 		t.Errorf("answered %d once it is back", got)
+	}
+}
+
+// Who has said where uploads live says so again.
+func TestUploadsAreListedAfterALoss(t *testing.T) {
+	r, rdb := lossRig(t)
+	want := []string{r.createUpload("k")}
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	want = append(want, r.createUpload("k"))
+	ended := r.createUpload("k")
+	_, err := r.client.S3.AbortMultipartUpload(t.Context(), &awss3.AbortMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("k"), UploadId: &ended})
+	r.must(err)
+	// That of a copy, whose worker has died.
+	_, err = r.direct[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("k")})
+	r.must(err)
+	places, err := rdb.Keys(t.Context(), "*:u").Result()
+	r.must(err)
+	r.must(rdb.Del(t.Context(), places...).Err())
+	r.must(r.ledger.MarkLost(t.Context(), time.Now()))
+	list := make(chan []string, 1)
+	go func() {
+		out, err := r.client.S3.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: &r.bucket})
+		if err != nil {
+			t.Error(err)
+		}
+		var ids []string
+		for _, u := range out.Uploads {
+			ids = append(ids, *u.UploadId)
+		}
+		list <- ids
+	}()
+	r.moveLoss(ledger.Lost)
+	if diff := cmp.Diff(want, <-list, cmpopts.SortSlices(strings.Compare)); diff != "" {
+		t.Error(diff)
+	}
+	if n, err := rdb.HLen(t.Context(), places[0]).Result(); err != nil || n != 1 {
+		t.Errorf("%d uploads are placed, %v", n, err)
 	}
 }
 

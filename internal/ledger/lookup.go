@@ -176,6 +176,7 @@ func uploadField(o Object, id string) string { return objectField(o) + "\x00" + 
 
 // PutUpload remembers that a multipart upload lives on a store.
 func (l *Ledger) PutUpload(ctx context.Context, o Object, uploadID string, s Store) error {
+	l.told.placed(o, uploadID, s)
 	return wrap("put upload", l.rdb.HSet(ctx, l.prefix(o)+"u", uploadField(o, uploadID), s.code()).Err())
 }
 
@@ -186,6 +187,7 @@ func (l *Ledger) PlaceUpload(ctx context.Context, session string, o Object, uplo
 	code := ""
 	if say {
 		code = s.code()
+		l.told.placed(o, uploadID, s)
 	}
 	v, err := l.run(ctx, l.call(placeUploadScript, l.prefix(o), session, uploadField(o, uploadID), code))
 	if err == nil && integer(v) == 0 {
@@ -200,8 +202,9 @@ type UploadPlace struct {
 	Store Store
 	// Known says that it was remembered.
 	Known bool
-	// Sure is false when it may have been remembered, and lost.
-	Sure bool
+	// Sure is false when it may have been remembered, and lost; Recovering says that
+	// somebody may still tell.
+	Sure, Recovering bool
 }
 
 // Upload says which store a multipart upload lives on.
@@ -214,7 +217,7 @@ func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (UploadP
 	if number(a[2]) < l.seen.Load() {
 		return UploadPlace{}, fmt.Errorf("%w: %w", ErrUnavailable, errOlder)
 	}
-	return UploadPlace{Store: storeOf(a[0]), Sure: a[1] == "1", Known: a[3] == "1"}, nil
+	return UploadPlace{Store: storeOf(a[0]), Sure: a[1] == "1", Known: a[3] == "1", Recovering: a[4] == "1"}, nil
 }
 
 // Open says whether a client's request is under way on a store that may change an object.
@@ -308,6 +311,7 @@ func (l *Ledger) EndedUpload(ctx context.Context, u CopyUpload) error {
 
 // DeleteUpload forgets a finished multipart upload.
 func (l *Ledger) DeleteUpload(ctx context.Context, o Object, uploadID string) error {
+	l.told.unplaced(o, uploadID)
 	return wrap("delete upload", l.rdb.HDel(ctx, l.prefix(o)+"u", uploadField(o, uploadID)).Err())
 }
 

@@ -199,6 +199,11 @@ func (l *Ledger) replay(ctx context.Context, session string, losses []Loss, land
 			pipe.HSetNX(ctx, l.prefix(u.Object)+"uc", u.field(), u.value())
 		}
 	}
+	for field, p := range l.told.allPlaces() {
+		if _, lost := ids[l.shardOf(p.object)]; lost {
+			pipe.HSetNX(ctx, l.prefix(p.object)+"u", field, p.store.code())
+		}
+	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return n, wrap("tell of uploads", err)
 	}

@@ -193,6 +193,9 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		}
 		m.route.Store(&r)
 		m.l.saw(r.Epoch)
+		if r.State == Steady {
+			m.l.told.forgetPlaces()
+		}
 	}
 	if acked == r.Epoch || m.o.Unrecorded != nil && m.o.Unrecorded() > 0 {
 		return false, nil

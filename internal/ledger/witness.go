@@ -20,7 +20,9 @@ type witness struct {
 	copied    ring[copies]
 	// uploads are those of copies that are not known to have ended, by their fields.
 	uploads map[string]CopyUpload
-	again   time.Time // when it was told again last
+	// places are where uploads live that this process has said it of, by their fields.
+	places map[string]place
+	again  time.Time // when it was told again last
 }
 
 // told is what a commit was answered, or, until it is, Begin; seq 0: the write is in doubt, or was recorded late.
@@ -106,6 +108,46 @@ func (w *witness) visible() (out []Intent) {
 func byID(all []Intent) []Intent {
 	slices.SortFunc(all, func(a, b Intent) int { return strings.Compare(a.ID, b.ID) })
 	return all
+}
+
+// place is where an upload lives.
+type place struct {
+	object Object
+	store  Store
+}
+
+// placesMost bounds what is remembered of where uploads live.
+const placesMost = 1 << 16
+
+func (w *witness) placed(o Object, uploadID string, s Store) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.places == nil {
+		w.places = map[string]place{}
+	}
+	if len(w.places) < placesMost {
+		w.places[uploadField(o, uploadID)] = place{o, s}
+	}
+}
+
+func (w *witness) unplaced(o Object, uploadID string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.places, uploadField(o, uploadID))
+}
+
+// forgetPlaces: the switch has ended, and with it what was said of uploads.
+func (w *witness) forgetPlaces() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.places)
+}
+
+// allPlaces returns them by field.
+func (w *witness) allPlaces() map[string]place {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.places)
 }
 
 func (w *witness) creating(u CopyUpload) {
