@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,14 +29,18 @@ type Server struct {
 
 // Start runs redis-server from PATH with its append-only file in dir.
 func Start(dir string, args ...string) (*Server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
+	// Another process may take a free port before the server does.
+	for try := 0; ; try++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		s := &Server{Addr: l.Addr().String(), Dir: dir, args: args}
+		_ = l.Close()
+		if err = s.Restart(); err == nil || try == 3 {
+			return s, err
+		}
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	s := &Server{Addr: addr, Dir: dir, args: args}
-	return s, s.Restart()
 }
 
 // Restart starts the server again on the same address, after Stop or Kill.
@@ -59,7 +64,9 @@ func (s *Server) Restart() error {
 			return fmt.Errorf("redis-server ended on port %s: %s", strconv.Quote(port), b)
 		default:
 		}
-		if rdb.Ping(context.Background()).Err() == nil {
+		// Who answers may be somebody else's server, which came first.
+		info, err := rdb.Info(context.Background(), "server").Result()
+		if err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.Pid())) {
 			return nil
 		}
 	}

@@ -3,6 +3,7 @@ package s3test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,7 +122,9 @@ func start(ctx context.Context, binary string, o Options) (s3.Endpoint, func(), 
 			return s3.Endpoint{}, nil, err
 		}
 	}
-	args := append([]string{"--port", address, "--keep-alive", "--quiet", "--health", "/healthz"}, o.Args...)
+	// Who answers may be somebody else's server, which came first: it does not know this path.
+	health := "/healthz-" + strings.ToLower(rand.Text())
+	args := append([]string{"--port", address, "--keep-alive", "--quiet", "--health", health}, o.Args...)
 	args = append(args, "posix")
 	if o.Versioning {
 		args = append(args, "--versioning-dir", versions)
@@ -151,7 +155,7 @@ func start(ctx context.Context, binary string, o Options) (s3.Endpoint, func(), 
 		<-exited
 	}
 	url := "http://" + address
-	if err := waitHealthy(ctx, url+"/healthz", exited); err != nil {
+	if err := waitHealthy(ctx, url+health, exited); err != nil {
 		stop()
 		return s3.Endpoint{}, nil, fmt.Errorf("versitygw at %s: %w: %s", address, err, output.String())
 	}
