@@ -38,17 +38,22 @@ func (i item) position() string {
 
 // initiated returns when a multipart upload began, by its store's clock; zero if it does not say.
 func (i item) initiated() time.Time {
+	v, _ := text(i.raw, i.fields(), "Initiated")
+	t, _ := time.Parse(time.RFC3339, v)
+	return t
+}
+
+// fields are the elements in the item's own; none, if it can't be read.
+func (i item) fields() []element {
 	top, err := elements(i.raw)
 	if err != nil || len(top) != 1 {
-		return time.Time{}
+		return nil
 	}
 	fields, err := below(i.raw, top[0])
 	if err != nil {
-		return time.Time{}
+		return nil
 	}
-	v, _ := text(i.raw, fields, "Initiated")
-	t, _ := time.Parse(time.RFC3339, v)
-	return t
+	return fields
 }
 
 func compareItems(a, b item) int { return strings.Compare(a.key, b.key) }
@@ -162,15 +167,7 @@ func (i item) element(encoded bool) []byte {
 	if i.encoded == encoded {
 		return i.raw
 	}
-	top, err := elements(i.raw)
-	if err != nil || len(top) != 1 {
-		return i.raw
-	}
-	fields, err := below(i.raw, top[0])
-	if err != nil {
-		return i.raw
-	}
-	for _, f := range fields {
+	for _, f := range i.fields() {
 		if f.name == name {
 			return splice(i.raw, []edit{{f.from, f.to, encodeKey(i.key, encoded)}})
 		}

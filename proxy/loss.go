@@ -195,6 +195,9 @@ func (q *request) compare(ctx context.Context, keys []string) error {
 	return nil
 }
 
+// errUploadUnknown: a store that can't say whether it has the upload may be the one.
+var errUploadUnknown = s3.ErrServiceUnavailable.With("It is not known which object store has this upload. Please try again.")
+
 // uploadStore returns the store that the request's multipart upload lives on. If
 // the ledger has lost that, it is the one which knows the upload.
 func (q *request) uploadStore(ctx context.Context) (ledger.Store, error) {
@@ -222,7 +225,7 @@ func (q *request) uploadStore(ctx context.Context) (ledger.Store, error) {
 		}
 	}
 	if unknown { // else a store that is away would make it NoSuchUpload, after which clients give up
-		return store, s3.ErrServiceUnavailable.With("It is not known which object store has this upload. Please try again.")
+		return store, errUploadUnknown
 	}
 	return store, nil
 }

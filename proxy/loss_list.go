@@ -81,12 +81,8 @@ func (q *request) compareRange(ctx context.Context, judge ledger.Store, prefix, 
 
 // contentOf is what a listing says of an object's content.
 func contentOf(it item) string {
-	top, err := elements(it.raw)
-	if err != nil || len(top) != 1 {
-		return ""
-	}
-	fields, err := below(it.raw, top[0])
-	if err != nil {
+	fields := it.fields()
+	if fields == nil {
 		return ""
 	}
 	etag, _ := text(it.raw, fields, "ETag")

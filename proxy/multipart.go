@@ -136,7 +136,7 @@ func (q *request) uploadAt(ctx context.Context) (store ledger.Store, there bool,
 	case resp.StatusCode != http.StatusNotFound:
 		return store, true, nil
 	case !saysMissing(resp): // a gateway's word, while the store is away
-		return store, false, s3.ErrServiceUnavailable.With("It is not known which object store has this upload. Please try again.")
+		return store, false, errUploadUnknown
 	}
 	store, err = q.bucketStore()
 	return store, false, err

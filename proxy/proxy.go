@@ -96,7 +96,7 @@ type Config struct {
 
 func (c *Config) setDefaults() {
 	for d, v := range map[*time.Duration]time.Duration{
-		&c.Heartbeat: 500 * time.Millisecond, &c.MaxInFlight: time.Minute, &c.MaxHold: 5*time.Minute + 30*time.Second,
+		&c.Heartbeat: 500 * time.Millisecond, &c.MaxInFlight: time.Minute, &c.MaxHold: ledger.LongestHold,
 		&c.LedgerGrace: 2 * time.Second, &c.LedgerWait: 30 * time.Second, &c.BlanksAfter: 20 * time.Second, &c.StartGrace: 5 * time.Second, &c.IdleTimeout: 2 * time.Minute,
 		&c.ResponseTimeout: 5 * time.Minute, &c.DrainTimeout: 30 * time.Second,
 	} {

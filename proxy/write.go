@@ -126,7 +126,7 @@ var (
 // written since to be copied back.
 func (q *request) sourceOnSource(ctx context.Context) error {
 	o := ledger.Object{Bucket: q.in.CopySource.Bucket, Key: q.in.CopySource.Key}
-	for began := time.Now(); ; {
+	for w := (waiting{}); ; {
 		r, err := q.p.obeyed(ctx)
 		switch {
 		case err != nil:
@@ -153,7 +153,7 @@ func (q *request) sourceOnSource(ctx context.Context) error {
 		if !loc.Known && len(lost) == 0 && loc.Route.Epoch == r.Epoch {
 			return nil
 		}
-		if time.Since(began) > q.p.cfg.MaxInFlight+burial {
+		if w.longer(q.p.cfg.MaxInFlight+burial, nil) {
 			return s3.ErrSlowDown
 		}
 		q.p.metrics.wait("sync")

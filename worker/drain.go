@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -162,24 +161,15 @@ func (w *Worker) bucketsOn(ctx context.Context, old ledger.Store) ([]ledger.Buck
 func (s *store) listBuckets(ctx context.Context) (names []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	pages := awss3.NewListBucketsPaginator(s.api, &awss3.ListBucketsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		switch c := s3.Classify(err); {
-		case c == s3.Denied, c == s3.Unsupported, (c == s3.NotFound || c == s3.Fatal) && !nameless(err):
-			return nil, nil
-		}
-		if err == nil && page.Buckets == nil {
-			err = s3.ErrNoListing
-		}
-		if err != nil {
-			return nil, s.wrap("list buckets", err)
-		}
-		for _, b := range page.Buckets {
-			if name := aws.ToString(b.Name); name != "" && !strings.HasPrefix(name, s3.ProbePrefix) {
-				names = append(names, name)
-			}
-		}
+	names, err = s3.BucketNames(ctx, s.api)
+	if errors.Is(err, s3.ErrNoListing) {
+		return nil, s.wrap("list buckets", err)
+	}
+	switch c := s3.Classify(err); {
+	case c == s3.Denied, c == s3.Unsupported, (c == s3.NotFound || c == s3.Fatal) && !nameless(err):
+		return nil, nil
+	case err != nil:
+		return nil, s.wrap("list buckets", err)
 	}
 	return names, nil
 }

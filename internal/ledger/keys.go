@@ -22,8 +22,8 @@ import "strconv"
 //	dead:SESSION string  fence                                          30 days
 //	once:SESSION:CALL string  a claim's call, should it come again          60 s
 //	fail         hash    objects given up: cause                        until copied or retried
-//	u            hash    uploads on a store other than route.uploads    until done, or SwitchDone
-//	uc           hash    objects and stores where a copy has an upload: ms since when  until that one has ended
+//	u            hash    uploads that are placed: during a switch, or on a store other than route.uploads  until done, or SwitchDone
+//	uc           hash    objects and stores where a copy has an upload: ms since when, clients' there before  until that one has ended
 //	wit          hash    sequence that each session was told last       until it was buried, or left
 //	floor        hash    what a session must have been told to begin    until it was buried, or left
 //	loss         hash    a loss of data, see prelude.lua and suspect.lua  until healed

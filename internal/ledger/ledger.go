@@ -80,7 +80,7 @@ type Route struct {
 	// Hold makes Begin answer ErrHeld: writes wait at the proxies (PauseWrites).
 	Hold bool
 	// HoldFor bounds that, for whoever asked for it may be gone: from then on writes go on as
-	// without Hold. It counts from when writes began to be held; 0 means 5.5 min. It is not
+	// without Hold. It counts from when writes began to be held; 0 means LongestHold. It is not
 	// told again.
 	HoldFor time.Duration
 	// Sync says that changes on main are copied to the follower: always before

@@ -15,8 +15,8 @@ func parseRoute(f []string) Route {
 		Sync: f[4] == "1", Uploads: storeOf(f[5]), Run: f[6] == "1"}
 }
 
-// longestHold is more than any spec.switch.maxPause.
-const longestHold = 5*time.Minute + 30*time.Second
+// LongestHold is more than any spec.switch.maxPause.
+const LongestHold = 5*time.Minute + 30*time.Second
 
 // SetRoute puts a route in force: on every shard, then for the sessions. It may
 // be repeated after a crash half-way: a shard's flip is atomic, and a mix of two
@@ -26,7 +26,7 @@ func (l *Ledger) SetRoute(ctx context.Context, r Route) error {
 	args := []any{r.Epoch, r.Main.code(), string(r.State), bit(r.Hold), bit(r.Sync), r.Uploads.code(), bit(r.Run)}
 	hold := r.HoldFor
 	if hold <= 0 {
-		hold = longestHold
+		hold = LongestHold
 	}
 	calls := make([]call, 0, l.shards+1)
 	for i := range l.shards {

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
 	"github.com/crossfade-io/crossfade/internal/ledger"
@@ -203,23 +202,14 @@ func cause(err error) string {
 
 // ListBuckets returns the names of the source's buckets.
 func (s *Stores) ListBuckets(ctx context.Context) ([]string, error) {
-	pages := awss3.NewListBucketsPaginator(s.clients[ledger.Source].S3, &awss3.ListBucketsInput{})
-	var out []string
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, errors.New("the source's buckets cannot be listed: " + strings.TrimSuffix(cause(err), "."))
-		}
-		if page.Buckets == nil {
-			return nil, fmt.Errorf("the source's buckets cannot be listed: %w", s3.ErrNoListing)
-		}
-		for _, b := range page.Buckets {
-			if b.Name != nil && !strings.HasPrefix(*b.Name, s3.ProbePrefix) {
-				out = append(out, *b.Name)
-			}
-		}
+	names, err := s3.BucketNames(ctx, s.clients[ledger.Source].S3)
+	switch {
+	case errors.Is(err, s3.ErrNoListing):
+		return nil, fmt.Errorf("the source's buckets cannot be listed: %w", err)
+	case err != nil:
+		return nil, errors.New("the source's buckets cannot be listed: " + strings.TrimSuffix(cause(err), "."))
 	}
-	return out, nil
+	return names, nil
 }
 
 // Close ends idle connections.
