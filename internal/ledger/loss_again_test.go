@@ -275,6 +275,7 @@ func TestIntentThatWasNotLostIsNotOpenedAgain(t *testing.T) {
 // afterCall runs something once a call has been applied, before it is answered.
 type afterCall struct {
 	redis.Hook
+	of string // the command; "" is any
 	do func()
 }
 
@@ -287,7 +288,7 @@ func (h *afterCall) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 func (h *afterCall) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		if do := h.do; do != nil {
+		if do := h.do; do != nil && (h.of == "" || h.of == cmd.Name()) {
 			h.do = nil
 			do()
 		}

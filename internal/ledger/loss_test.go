@@ -659,6 +659,25 @@ func TestLossOfWhatBecameOfATaskIsSeen(t *testing.T) {
 	}
 }
 
+// A session that was given up goes on with what it holds. A task that it ends just while it is
+// looked at for what it misses is not missing.
+func TestTaskThatEndsWhileItsSessionIsLookedAtIsNoLoss(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	w := f.join(RoleWorker)
+	f.ok(f.AddBuckets(f.ctx, "b"))
+	old := w.ID()
+	b, err := f.ClaimBucket(f.ctx, old)
+	f.ok(err)
+	w.Abandon(old)
+	f.rdb.AddHook(&afterCall{of: "hmget", do: func() { f.ok(f.FinishBucket(f.ctx, old, b, nil, nil)) }})
+	f.beat(w)
+	f.beat(w)
+	if got := f.states(); len(got) != 0 || w.ID() == old {
+		t.Errorf("session %s after %s, losses %q", w.ID(), old, got)
+	}
+}
+
 // Nor is it ended while others still tell again what they did, by a worker that has.
 func TestLossOfWhatBecameOfATaskIsSeenWhileAnotherIsDealtWith(t *testing.T) {
 	f := newFixture(t, 1)

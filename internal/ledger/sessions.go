@@ -262,12 +262,13 @@ type answer struct {
 // lostOf says that what a session was told on the migration's own slot is not known any
 // more: its last heartbeat, or a change of a task. Nothing is lost of one that is not known.
 func (l *Ledger) lostOf(ctx context.Context, session string, beat int64) (bool, error) {
+	told := l.told.highest(ownSlot, session) // before it is asked: it may end a task meanwhile
 	v, err := l.rdb.HMGet(ctx, l.global()+"s:"+session, "beat", "told", "lost").Result()
 	if err != nil {
 		return false, wrap("heartbeat", err)
 	}
 	known, lost := strs(v), v[2] != nil
-	return known[0] != "" && (number(known[0]) < beat || number(known[1]) < l.told.highest(ownSlot, session) || lost && number(known[2]) >= beat), nil
+	return known[0] != "" && (number(known[0]) < beat || number(known[1]) < told || lost && number(known[2]) >= beat), nil
 }
 
 // heartbeat returns, with ErrNoRoute too, what was answered.

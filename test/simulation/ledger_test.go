@@ -177,7 +177,10 @@ func (w *world) execute(p *process, requests [][]any) []any {
 		if at[i] >= 0 {
 			answers[at[i]] = tidied(w.scriptOf(requests[at[i]]), v)
 		}
-		w.memo.loss = w.memo.loss || at[i] == -2 && v == int64(1)
+		if at[i] == -2 && v == int64(1) && !w.memo.loss {
+			w.memo.loss = true
+			w.problem("a loss was found, and nothing was lost")
+		}
 	}
 	for i, args := range requests {
 		name := w.scriptOf(args)
