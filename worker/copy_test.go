@@ -482,6 +482,40 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 	}
 }
 
+// What a copy finds there is noted, so that another one is known for a copy's: also while clients
+// create uploads of the same object, but not if one of them began before the switch.
+func TestCopyNotesWhichUploadsMayBeClients(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, since bool // a request is under way
+		known         bool
+	}{
+		"alone":                                    {false, false, true},
+		"a client creates one":                     {false, true, true},
+		"a client has since before the switch":     {true, false, false},
+		"clients do, since before, and since then": {true, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			o := ledger.Object{Bucket: "photos", Key: "k"}
+			l.bucket(ledger.Source, o.Bucket)
+			w, _ := l.start(nil)
+			if c.before {
+				l.begin(o, ledger.Source)
+			}
+			up, err := l.stores[ledger.Source].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
+			l.must(err)
+			l.switched(ledger.Source)
+			if c.since {
+				l.begin(o, ledger.Source)
+			}
+			_, others := w.dropLeftovers(t.Context(), o, ledger.Source)
+			if known := others != nil; known != c.known || known && !slices.Equal(others.IDs, []string{*up.UploadId}) {
+				t.Errorf("others: %+v", others)
+			}
+		})
+	}
+}
+
 func (l *lab) must(err error) {
 	l.t.Helper()
 	if err != nil {

@@ -32,8 +32,8 @@ const (
 func (w *Worker) dropLeftovers(ctx context.Context, o ledger.Object, on ledger.Store) (whole bool, others *ledger.OtherUploads) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	// A request that began before the switch may create one that nobody places: asked first.
-	creating, err := w.led.Open(ctx, o, on)
+	// Asked first: what begins from now on places what it creates.
+	creating, err := w.led.Unplaced(ctx, o, on)
 	if err != nil {
 		return false, nil
 	}

@@ -7,7 +7,7 @@ import "strconv"
 //
 // Below a shard's prefix cf:{NAME/SHARD}: (owner: proxies and workers)
 //
-//	route        hash    the route in force here; closed: see CloseOld  for ever
+//	route        hash    the route in force here; closed: see CloseOld; since: see unplaced.lua  for ever
 //	seq          string  counter that versions come from               for ever
 //	o:BUCKET\0KEY hash   record of an object (fields: prelude.lua)      while dirty, in flight, claimed or locked
 //	x:BUCKET     zset    visible records' keys, lexical: list overlay   as the records

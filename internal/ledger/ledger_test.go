@@ -660,6 +660,42 @@ func TestUploadsBelongToTheStoreTheyWereBegunOn(t *testing.T) {
 	}
 }
 
+// What a copy finds on the old main that nobody has placed is a client's from before the switch,
+// or will be: whoever began then may still create one.
+func TestRequestsFromBeforeASwitchMayLeaveUploadsThatNobodyPlaces(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	source := Source
+	late := func(o Object) bool {
+		t.Helper()
+		got, err := f.Unplaced(f.ctx, o, Source)
+		f.ok(err)
+		return got
+	}
+	other := Object{object.Bucket, object.Key + "2"}
+	before := f.begin(object, BeginOptions{})
+	f.begin(other, BeginOptions{})
+	f.route(switched)
+	f.begin(object, BeginOptions{})
+	f.begin(object, BeginOptions{Store: &source})
+	if !late(object) {
+		t.Error("a request from before the switch is under way")
+	}
+	f.ok(f.Abort(f.ctx, before))
+	if late(object) {
+		t.Error("what began in the switch is placed")
+	}
+	back := switched
+	back.Epoch, back.Main = back.Epoch+1, Source
+	f.route(back)
+	if f.begin(object, BeginOptions{}); late(object) {
+		t.Error("nor does it become different when the switch is turned back")
+	}
+	if !late(other) {
+		t.Error("a request for another object is under way from before")
+	}
+}
+
 func TestLostLedgerIsNotTakenForAnEmptyOne(t *testing.T) {
 	f := newFixture(t, 1)
 	f.route(steady)

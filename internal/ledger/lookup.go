@@ -226,6 +226,13 @@ func (l *Ledger) Open(ctx context.Context, o Object, s Store) (bool, error) {
 	return n > 0, wrap("open writes", err)
 }
 
+// Unplaced says whether a request is under way on a store that may create an upload of an
+// object which nobody will place: one that began before the switch.
+func (l *Ledger) Unplaced(ctx context.Context, o Object, s Store) (bool, error) {
+	v, err := l.run(ctx, l.call(unplacedScript, l.prefix(o), s.code(), o.Bucket, o.Key))
+	return integer(v) == 1, err
+}
+
 // CopyUpload says that a copy may have an upload of an object on a store, of which no
 // client knows.
 type CopyUpload struct {

@@ -20,6 +20,8 @@ if ARGV[5] ~= '1' then
 elseif route[4] ~= '1' then
   redis.call('HSET', P .. 'route', 'held', NOW + ARGV[9])
 end
+-- What begins from now on places each upload that it creates, see unplaced.lua.
+if ARGV[4] == 'Switched' and route[3] ~= 'Switched' then redis.call('HSET', P .. 'route', 'since', next_seq()) end
 redis.call('HSET', P .. 'route', 'epoch', ARGV[2], 'main', ARGV[3], 'state', ARGV[4], 'hold', ARGV[5],
   'sync', ARGV[6], 'uploads', ARGV[7], 'run', ARGV[8])
 return ARGV[2]
