@@ -49,6 +49,37 @@ func (q *request) bucketStands(ctx context.Context, r ledger.Route) (bool, error
 	return found[0] == found[1], err
 }
 
+// bucketState is how the bucket of a write stands that has begun.
+type bucketState int
+
+const (
+	bucketStanding bucketState = iota
+	bucketMoving               // see bucketStands
+	// bucketDeleted: a client has deleted it on main, and the store on which the write began,
+	// for the version or the upload that it names lives there, does not know yet.
+	bucketDeleted
+)
+
+// bucketOf says how the bucket of a write stands that has begun. From then on nobody deletes
+// it: DeleteBucket waits for what is under way on the other store.
+func (q *request) bucketOf(ctx context.Context, c *change) (bucketState, error) {
+	stands, err := q.bucketStands(ctx, c.route)
+	if err != nil || !stands {
+		return bucketMoving, err
+	}
+	if c.store == c.route.Main {
+		return bucketStanding, nil
+	}
+	has, err := q.hasBucket(ctx, c.route.Main, q.in.Bucket)
+	switch {
+	case err != nil:
+		return bucketMoving, q.incomparable(ctx, err)
+	case has:
+		return bucketStanding, nil
+	}
+	return bucketDeleted, nil
+}
+
 // bucketDecided is bucketStands where the ledger has lost what it knew of the bucket.
 func (q *request) bucketDecided(ctx context.Context) (bool, error) {
 	o := ledger.Object{Bucket: q.in.Bucket}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,5 +189,52 @@ func TestRequestsThatWaitForABucketHoldNoIntent(t *testing.T) {
 				t.Errorf("status %d", s)
 			}
 		})
+	}
+}
+
+// What lives on the old store goes with its bucket when that is deleted on the new one, also
+// before the old one knows: neither is a version read or deleted there, nor an upload ended.
+func TestWhatABucketHoldsOnTheOldStoreGoesWithIt(t *testing.T) {
+	r := versioned(t)
+	ctx := t.Context()
+	up, err := r.client.S3.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u")})
+	r.must(err)
+	part, err := r.client.S3.UploadPart(ctx, &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
+		PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
+	r.must(err)
+	put, err := r.direct[ledger.Source].S3.PutObject(ctx, &awss3.PutObjectInput{Bucket: &r.bucket, Key: aws.String("k"), Body: strings.NewReader("v")})
+	r.must(err)
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	_, err = r.client.S3.DeleteBucket(ctx, &awss3.DeleteBucketInput{Bucket: &r.bucket})
+	r.must(err)
+	r.settled()
+	requests := map[string]func() error{
+		"read": func() error {
+			_, err := r.client.S3.GetObject(ctx, &awss3.GetObjectInput{Bucket: &r.bucket, Key: aws.String("k"), VersionId: put.VersionId}, oneTry)
+			return err
+		},
+		"delete": func() error {
+			_, err := r.client.S3.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &r.bucket, Key: aws.String("k"), VersionId: put.VersionId}, oneTry)
+			return err
+		},
+		"delete of many": func() error {
+			_, err := r.client.S3.DeleteObjects(ctx, &awss3.DeleteObjectsInput{Bucket: &r.bucket,
+				Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: aws.String("k"), VersionId: put.VersionId}}}}, oneTry)
+			return err
+		},
+		"end of an upload": func() error {
+			_, err := r.client.S3.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
+				MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{ETag: part.ETag, PartNumber: aws.Int32(1)}}}}, oneTry)
+			return err
+		},
+	}
+	for name, do := range requests {
+		if code, status := s3.ErrorCode(do()); code != "NoSuchBucket" {
+			t.Errorf("%s: %d %s", name, status, code)
+		}
+	}
+	if got := r.versionsOf(0, "k"); len(got) != 1 {
+		t.Errorf("versions on the old store: %v", got)
 	}
 }

@@ -161,17 +161,20 @@ func (q *request) missing(ctx context.Context, store ledger.Store, c call) (ledg
 func (q *request) begin(ctx context.Context, keys []string, opt ledger.BeginOptions) (*change, error) {
 	for began := time.Now(); ; {
 		c, err := q.p.begin(ctx, q.in.Bucket, keys, opt)
-		if err == nil && q.in.Key != "" && opt.Store == nil {
-			stands, err := q.bucketStands(ctx, c.route)
-			if stands && err == nil {
+		if err == nil && q.in.Key != "" {
+			at, err := q.bucketOf(ctx, c)
+			if at == bucketStanding && err == nil {
 				return c, nil
 			}
 			c.abort()
-			if err == nil {
+			if err == nil && at == bucketMoving {
 				err = q.untilBucketStands(ctx, c.route, began)
 			}
 			if err != nil {
 				return nil, err
+			}
+			if at == bucketDeleted {
+				opt.Store = nil // main says so
 			}
 			continue
 		}

@@ -44,25 +44,28 @@ func (q *request) beginEach(ctx context.Context, keys []string, opt ledger.Begin
 		if err != nil {
 			return nil, err
 		}
-		stand := true
+		at := bucketStanding
 		var by ledger.Route
 		for _, c := range changes {
-			if stand && err == nil {
+			if at == bucketStanding && err == nil {
 				by = c.route
-				stand, err = q.bucketStands(ctx, by)
+				at, err = q.bucketOf(ctx, c)
 			}
 		}
-		if stand && err == nil {
+		if at == bucketStanding && err == nil {
 			return changes, nil
 		}
 		for _, c := range changes {
 			c.abort()
 		}
-		if err == nil {
+		if err == nil && at == bucketMoving {
 			err = q.untilBucketStands(ctx, by, began)
 		}
 		if err != nil {
 			return nil, err
+		}
+		if at == bucketDeleted {
+			opt.Store = nil // main says so
 		}
 	}
 }

@@ -41,6 +41,15 @@ func (q *request) read() error {
 	if !versionMissing(resp.StatusCode) {
 		return q.respond(store, resp)
 	}
+	if lacksBucket(resp) {
+		loc, err := q.bucketLocation(ctx)
+		if err != nil {
+			return err
+		}
+		if loc.Store == store {
+			return q.respond(store, resp) // it was deleted there, and the other store does not know yet
+		}
+	}
 	other, err := q.send(ctx, store.Other(), c)
 	if err != nil {
 		return q.sendError(c, err)
