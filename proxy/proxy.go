@@ -168,12 +168,16 @@ func New(cfg Config) (*Proxy, error) {
 	if p.fallback, err = keptFallback(cfg); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	home, err := homeOf(cfg.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
 	p.settler = newSettler(p.ledger, cfg.MaxInFlight, cfg.Log)
 	if p.metrics, err = newMetrics(cfg.Registry, p.unrecorded.count); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p.member = p.ledger.Join(ledger.MemberOptions{
-		Role: ledger.RoleProxy, Instance: cfg.Instance, Interval: cfg.Heartbeat, Log: cfg.Log,
+		Role: ledger.RoleProxy, Instance: cfg.Instance, Home: home, Interval: cfg.Heartbeat, Log: cfg.Log,
 		Apply: p.apply, Unrecorded: p.unrecorded.count, Adopts: cfg.StateDir != "", Lands: cfg.MaxInFlight,
 	})
 	return p, nil

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -262,6 +263,24 @@ func TestAdoptedSessionIsClean(t *testing.T) {
 		t.Fatal(done, err)
 	}
 	if u, _ := f.Unclean(f.ctx); len(u) != 0 {
+		t.Fatalf("unclean: %v", u)
+	}
+}
+
+// Another process of the same name, with another state directory, has read nobody's journal.
+func TestSessionOfAnotherHomeAdoptsNothing(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	for i, home := range []string{"one", "two"} {
+		h := heartbeat{role: RoleProxy, instance: "pod", home: home, epoch: 1, adopts: true}
+		if _, err := f.heartbeat(f.ctx, "p"+strconv.Itoa(i), h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if done, err := f.Bury(f.ctx, "p0", 0); err != nil || !done {
+		t.Fatal(done, err)
+	}
+	if u, _ := f.Unclean(f.ctx); len(u) != 1 {
 		t.Fatalf("unclean: %v", u)
 	}
 }

@@ -19,6 +19,9 @@ type MemberOptions struct {
 	// Instance is the pod, or machine, that the process runs in: a later session
 	// of the same instance proves that the earlier process is gone.
 	Instance string
+	// Home is the name of what the process keeps between its runs, "" if nothing: another
+	// session of the same instance with another home proves nothing.
+	Home string
 	// Interval between heartbeats; 0 means 500 ms.
 	Interval time.Duration
 	Log      logr.Logger
@@ -29,7 +32,7 @@ type MemberOptions struct {
 	// is not 0, no epoch is acknowledged.
 	Unrecorded func() int64
 	// Adopts says that this process has read its predecessor's journal: sessions
-	// of the same instance that died are clean once Unrecorded is 0.
+	// of the same instance and home that died are clean once Unrecorded is 0.
 	Adopts bool
 	// Lands is how long a request can land after its process lost control of it; 0
 	// means 60 s.
@@ -148,7 +151,7 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 		id, acked, beat = m.next, 0, 0
 	}
 	m.mu.Unlock()
-	h := heartbeat{role: m.o.Role, instance: m.o.Instance, epoch: acked, beat: beat, process: m.first, age: m.l.local().Sub(m.born)}
+	h := heartbeat{role: m.o.Role, instance: m.o.Instance, home: m.o.Home, epoch: acked, beat: beat, process: m.first, age: m.l.local().Sub(m.born)}
 	m.count(&h)
 	// A heartbeat that is given up may still arrive, after Leave even, and register
 	// a session that holds up barriers until it is buried: the end of ctx waits.

@@ -24,6 +24,9 @@ type Session struct {
 	ID       string
 	Role     Role
 	Instance string
+	// Home is what its process keeps between runs: a later session of the same instance and home
+	// proves that this one has ended.
+	Home string
 	// Process is the first session of its process, Born when that began.
 	Process string
 	Born    time.Time
@@ -38,7 +41,7 @@ type Session struct {
 	Silent time.Duration
 	// Fenced says that it was declared dead.
 	Fenced bool
-	// Adopted says that a later session of the same instance replayed whatever
+	// Adopted says that a later session of the same instance and home replayed whatever
 	// this one had not recorded.
 	Adopted bool
 }
@@ -67,7 +70,7 @@ func (l *Ledger) Sessions(ctx context.Context) ([]Session, error) {
 	out := make([]Session, 0, len(ids))
 	for i, id := range ids {
 		h := cmds[i].Val()
-		out = append(out, Session{ID: id, Role: Role(h["role"]), Instance: h["instance"],
+		out = append(out, Session{ID: id, Role: Role(h["role"]), Instance: h["instance"], Home: h["home"],
 			Process: h["process"], Born: millis(number(h["born"])), Epoch: number(h["epoch"]),
 			Unrecorded: number(h["unrecorded"]), Started: millis(number(h["started"])),
 			Seen: millis(number(h["seen"])), Silent: now.Sub(millis(number(h["seen"]))), Fenced: h["fenced"] != "", Adopted: h["adopted"] == "1"})
@@ -241,6 +244,7 @@ func (l *Ledger) Orphans(ctx context.Context) (int, error) {
 type heartbeat struct {
 	role       Role
 	instance   string
+	home       string
 	epoch      int64
 	unrecorded int64
 	adopts     bool
@@ -273,7 +277,7 @@ func (l *Ledger) lostOf(ctx context.Context, session string, beat int64) (bool, 
 
 // heartbeat returns, with ErrNoRoute too, what was answered.
 func (l *Ledger) heartbeat(ctx context.Context, session string, h heartbeat) (answer, error) {
-	v, err := l.run(ctx, l.callAs(heartbeatScript, ownSlot, session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat, h.process, h.age.Milliseconds()))
+	v, err := l.run(ctx, l.callAs(heartbeatScript, ownSlot, session, string(h.role), h.instance, h.epoch, h.unrecorded, flag(h.adopts), h.beat, h.process, h.age.Milliseconds(), h.home))
 	if err != nil {
 		return answer{}, err
 	}

@@ -8,19 +8,30 @@ import (
 	"github.com/crossfade-io/crossfade/internal/ledger"
 )
 
+// home tells processes apart that do not follow one another: one that runs where an earlier
+// one did, with what that has left, proves that it has ended.
+type home struct{ instance, dir string }
+
+func homeOf(s ledger.Session) home { return home{s.Instance, s.Home} }
+
+// known says that a proxy of an instance has told the ledger of itself.
+func (f facts) known(instance string) bool {
+	return slices.ContainsFunc(f.sessions, func(s ledger.Session) bool { return s.Role == ledger.RoleProxy && s.Instance == instance })
+}
+
 // unburied names the worker sessions that ended without a word, or were
 // abandoned: until they are buried, what they had claimed is not copied, and
 // nobody else may copy it.
 func unburied(f facts) []string {
-	latest := map[string]ledger.Session{}
+	latest := map[home]ledger.Session{}
 	for _, s := range f.sessions {
-		if l, ok := latest[s.Instance]; s.Role == ledger.RoleWorker && (!ok || s.Started.After(l.Started)) {
-			latest[s.Instance] = s
+		if l, ok := latest[homeOf(s)]; s.Role == ledger.RoleWorker && (!ok || s.Started.After(l.Started)) {
+			latest[homeOf(s)] = s
 		}
 	}
 	var out []string
 	for _, s := range f.sessions {
-		if s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > silence || latest[s.Instance].ID != s.ID) {
+		if s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > silence || latest[homeOf(s)].ID != s.ID) {
 			out = append(out, fmt.Sprintf("the work of worker %s, which ended, to be taken over", s.Instance))
 		}
 	}
@@ -36,7 +47,7 @@ const silence = 5 * time.Second
 // the barrier holds:
 //
 //   - A proxy reads without the ledger in Steady state, so it must have said that
-//     it obeys, or be known to be gone: its instance has a later session, or no
+//     it obeys, or be known to be gone: its home has a later session, or its instance no
 //     longer exists. Its open writes are intents, which the protocol orders.
 //   - A worker writes the follower without a lock in Steady state, and what it
 //     sent may land after it died: it must have said that it obeys, or have been
@@ -44,13 +55,13 @@ const silence = 5 * time.Second
 //   - An instance that exists and never told the ledger of itself may serve
 //     clients all the same.
 func waiting(f facts, epoch int64) []string {
-	latest := map[string]ledger.Session{}
+	latest := map[home]ledger.Session{}
 	for _, s := range f.sessions {
 		if s.Role != ledger.RoleProxy {
 			continue
 		}
-		if l, ok := latest[s.Instance]; !ok || s.Started.After(l.Started) {
-			latest[s.Instance] = s
+		if l, ok := latest[homeOf(s)]; !ok || s.Started.After(l.Started) {
+			latest[homeOf(s)] = s
 		}
 	}
 	var out []string
@@ -64,7 +75,7 @@ func waiting(f facts, epoch int64) []string {
 		out = append(out, fmt.Sprintf("proxy %s has not confirmed the route", s.Instance))
 	}
 	for name := range f.in.Instances {
-		if _, ok := latest[name]; !ok {
+		if !f.known(name) {
 			out = append(out, fmt.Sprintf("proxy %s has not registered", name))
 		}
 	}

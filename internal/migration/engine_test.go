@@ -530,6 +530,31 @@ func TestProxyThatIsGoneDoesNotHoldTheBarrierAndOneThatExistsDoes(t *testing.T) 
 	}
 }
 
+// Two processes of one name may both serve clients: that one obeys says nothing of the other. One
+// that goes on where another has ended, with what that left, proves it.
+func TestProxiesOfOneNameAreBothWaitedFor(t *testing.T) {
+	for home, waits := range map[string]bool{"two": true, "one": false} {
+		w := newWorld(t)
+		w.caughtUp()
+		first := w.e.Ledger.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "twin", Home: "one"})
+		for range 2 {
+			if _, err := first.Beat(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.now = w.now.Add(time.Second)
+		w.mem["twin"] = w.e.Ledger.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "twin", Home: home})
+		w.ask(ledger.Target)
+		for range 4 {
+			w.beat()
+			w.step()
+		}
+		if held := w.out.State.Route.State == ledger.Preparing; held != waits {
+			t.Errorf("home %s: %s %v", home, w.out.Phase, w.out.WaitingFor)
+		}
+	}
+}
+
 func TestUnreachableRedisIsToldNotFatal(t *testing.T) {
 	w := newWorld(t)
 	w.caughtUp()

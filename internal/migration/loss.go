@@ -123,23 +123,23 @@ func (e *Engine) acknowledge(ctx context.Context, f *facts, out *Output) error {
 // owing returns the live sessions that have not said yet what they know, and the
 // proxies that never will.
 func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []string) {
-	latest := map[string]ledger.Session{}
+	latest := map[home]ledger.Session{}
 	for _, s := range f.sessions {
-		if l, ok := latest[s.Instance]; !ok || s.Started.After(l.Started) {
-			latest[s.Instance] = s
+		if l, ok := latest[homeOf(s)]; !ok || s.Started.After(l.Started) {
+			latest[homeOf(s)] = s
 		}
 	}
 	for _, s := range f.sessions {
 		switch {
 		case done[s.ID] || s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > gone):
-		case s.Role == ledger.RoleProxy && (s.Fenced || s.Silent > gone || latest[s.Instance].ID != s.ID || f.in.Instances != nil && !f.in.Instances[s.Instance]):
+		case s.Role == ledger.RoleProxy && (s.Fenced || s.Silent > gone || latest[homeOf(s)].ID != s.ID || f.in.Instances != nil && !f.in.Instances[s.Instance]):
 			ended = append(ended, "proxy "+s.Instance)
-		case latest[s.Instance].ID == s.ID:
+		case latest[homeOf(s)].ID == s.ID:
 			missing = append(missing, string(s.Role)+" "+s.Instance)
 		}
 	}
 	for name := range f.in.Instances {
-		if _, ok := latest[name]; !ok && f.stats.Now.Sub(x.At) < gone {
+		if !f.known(name) && f.stats.Now.Sub(x.At) < gone {
 			missing = append(missing, "proxy "+name)
 		}
 	}

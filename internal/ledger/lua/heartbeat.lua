@@ -1,18 +1,20 @@
 -- Heartbeat registers a session or says that it still runs.
 -- ARGV: now, session, role, instance, epoch obeyed, unrecorded, adopts ("1": earlier
--- sessions of this instance ended without unrecorded writes), number of the last heartbeat that was answered,
--- first session of this process, ms since the process began.
+-- sessions of this instance and home ended without unrecorded writes), number of the last heartbeat that was answered,
+-- first session of this process, ms since the process began, home.
 -- Returns {"FENCED"} or {"OK", now, epoch, main, state, hold, sync, uploads, run, number,
 -- lost ("1": an answered heartbeat, or change of a task, is not known any more)}; epoch "" = no route.
 local s = ARGV[2]
 if fenced(s) then return {'FENCED'} end
 local k = G .. 's:' .. s
 if redis.call('SADD', G .. 'sess', s) == 1 or redis.call('HGET', k, 'instance') ~= ARGV[4] then -- see orphans.lua
-  redis.call('HSET', k, 'role', ARGV[3], 'instance', ARGV[4], 'started', NOW, 'process', ARGV[9], 'born', NOW - ARGV[10])
+  redis.call('HSET', k, 'role', ARGV[3], 'instance', ARGV[4], 'started', NOW, 'home', ARGV[11], 'process', ARGV[9],
+    'born', NOW - ARGV[10])
 end
 if ARGV[7] == '1' then
   for _, other in ipairs(redis.call('SMEMBERS', G .. 'sess')) do
-    if other ~= s and redis.call('HGET', G .. 's:' .. other, 'instance') == ARGV[4] then
+    local of = redis.call('HMGET', G .. 's:' .. other, 'instance', 'home')
+    if other ~= s and of[1] == ARGV[4] and (of[2] or '') == ARGV[11] then
       redis.call('HSET', G .. 's:' .. other, 'adopted', '1')
     end
   end
