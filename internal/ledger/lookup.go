@@ -266,10 +266,12 @@ func (u CopyUpload) value() string {
 
 func parseCopyUpload(field, value string) (CopyUpload, bool) {
 	f, v := strings.Split(field, "\x00"), strings.Split(value, "\x00")
-	if len(f) != 4 {
+	n := len(f)
+	if n < 4 {
 		return CopyUpload{}, false
 	}
-	u := CopyUpload{Object: Object{f[0], f[1]}, Store: storeOf(f[2]), Began: millis(number(v[0])), id: f[3]}
+	key := strings.Join(f[1:n-2], "\x00") // which may hold one itself
+	u := CopyUpload{Object: Object{f[0], key}, Store: storeOf(f[n-2]), Began: millis(number(v[0])), id: f[n-1]}
 	if len(v) > 1 {
 		u.Others = &OtherUploads{IDs: v[1 : len(v)-1]}
 	}
