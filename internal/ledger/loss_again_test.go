@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -293,6 +294,33 @@ func (h *afterCall) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			do()
 		}
 		return err
+	}
+}
+
+// A loss comes between a heartbeat and what that looks for. Once everything has been told, the next
+// heartbeat must not find the same loss again, for all would be told once more.
+func TestLossThatTookHeartbeatsTooIsDealtWithOnce(t *testing.T) {
+	f := newFixture(t, 1)
+	f.route(steady)
+	p := f.join(RoleProxy)
+	restore := f.keep()
+	f.beat(p)
+	f.write(f.Ledger, p.ID())
+	f.beat(p)
+	f.rdb.AddHook(&afterCall{do: restore})
+	if _, err := p.Beat(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.Losses(f.ctx)
+	f.ok(err)
+	if len(all) != 1 || all[0].State != Replaying || !all[0].Replayed[p.ID()] {
+		t.Fatalf("%+v", all)
+	}
+	f.ok(f.MoveLoss(f.ctx, all[0], Lost, f.now, Gone{}))
+	f.beat(p)
+	f.beat(p)
+	if got := f.states(); !slices.Equal(got, []LossState{Lost}) {
+		t.Errorf("%q", got)
 	}
 }
 

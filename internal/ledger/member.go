@@ -184,10 +184,10 @@ func (m *Member) Beat(ctx context.Context) (bool, error) {
 	m.contact.Store(time.Now().UnixNano())
 	m.register(id, heard)
 	h.beat = a.beat
-	if err := m.vouch(bctx, id, h, first, a.lost); err != nil {
+	if err := m.vouch(bctx, id, &h, first, a.lost); err != nil {
 		return false, err
 	}
-	m.register(id, a.beat)
+	m.register(id, h.beat)
 	if cur := m.route.Load(); cur == nil || *cur != r {
 		if m.o.Apply != nil {
 			if err := m.o.Apply(ctx, r); err != nil {
@@ -235,7 +235,7 @@ func (m *Member) Abandon(session string) {
 // vouch looks whether what this process was told is still known, and tells the
 // ledger again what it may have lost. h is its next heartbeat, first says that the session
 // is new, lost that a heartbeat is not known any more.
-func (m *Member) vouch(ctx context.Context, id string, h heartbeat, first, lost bool) error {
+func (m *Member) vouch(ctx context.Context, id string, h *heartbeat, first, lost bool) error {
 	m.mu.Lock()
 	before := m.ended
 	m.mu.Unlock()
@@ -277,8 +277,16 @@ func (m *Member) vouch(ctx context.Context, id string, h heartbeat, first, lost 
 	if len(todo) == 0 {
 		return nil
 	}
+	if !lost {
+		// Its heartbeats may be lost too: told so once it has told everything, it would begin again.
+		a, err := m.l.heartbeat(ctx, id, *h)
+		if err != nil {
+			return err
+		}
+		h.beat = a.beat
+	}
 	var n int
-	if err := m.during(ctx, id, h, func(ctx context.Context) (err error) {
+	if err := m.during(ctx, id, *h, func(ctx context.Context) (err error) {
 		n, err = m.l.replay(ctx, id, todo, m.o.Lands)
 		return err
 	}); err != nil {
