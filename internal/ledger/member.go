@@ -253,7 +253,16 @@ func (m *Member) vouch(ctx context.Context, id string, h *heartbeat, first, lost
 	if err != nil {
 		return err
 	}
-	if lost && !slices.ContainsFunc(losses, func(x Loss) bool { return x.State == Replaying }) {
+	replaying := func(x Loss) bool { return x.State == Replaying }
+	if !lost && slices.ContainsFunc(losses, func(x Loss) bool { return replaying(x) && !x.Replayed[id] }) {
+		// Its heartbeats may be lost too: told so once it has told everything, it would begin again.
+		a, err := m.l.heartbeat(ctx, id, *h)
+		if err != nil {
+			return err
+		}
+		lost, h.beat = a.lost, a.beat
+	}
+	if lost && !slices.ContainsFunc(losses, replaying) {
 		if err := m.l.mark(ctx, string(Replaying), "", ""); err != nil {
 			return err
 		}
@@ -276,14 +285,6 @@ func (m *Member) vouch(ctx context.Context, id string, h *heartbeat, first, lost
 	m.mu.Unlock()
 	if len(todo) == 0 {
 		return nil
-	}
-	if !lost {
-		// Its heartbeats may be lost too: told so once it has told everything, it would begin again.
-		a, err := m.l.heartbeat(ctx, id, *h)
-		if err != nil {
-			return err
-		}
-		h.beat = a.beat
 	}
 	var n int
 	if err := m.during(ctx, id, *h, func(ctx context.Context) (err error) {
