@@ -61,7 +61,8 @@ const (
 )
 
 // bucketOf says how the bucket of a write stands that has begun. From then on nobody deletes
-// it: DeleteBucket waits for what is under way on the other store.
+// it: DeleteBucket waits for what is under way on the other store, and one that began before is
+// waited for.
 func (q *request) bucketOf(ctx context.Context, c *change) (bucketState, error) {
 	stands, err := q.bucketStands(ctx, c.route)
 	if err != nil || !stands {
@@ -69,6 +70,14 @@ func (q *request) bucketOf(ctx context.Context, c *change) (bucketState, error) 
 	}
 	if c.store == c.route.Main {
 		return bucketStanding, nil
+	}
+	deleting := false
+	err = q.p.ask(ctx, "open writes", func(ctx context.Context) (err error) {
+		deleting, err = q.p.ledger.Open(ctx, ledger.Object{Bucket: q.in.Bucket}, c.route.Main)
+		return err
+	})
+	if err != nil || deleting {
+		return bucketMoving, err
 	}
 	has, err := q.hasBucket(ctx, c.route.Main, q.in.Bucket)
 	switch {

@@ -238,3 +238,42 @@ func TestWhatABucketHoldsOnTheOldStoreGoesWithIt(t *testing.T) {
 		t.Errorf("versions on the old store: %v", got)
 	}
 }
+
+// Nor is an upload ended on the old store while its bucket is being deleted on the new one, which
+// has looked for what is under way there before.
+func TestUploadOnTheOldStoreWaitsForTheDeleteOfItsBucket(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	ctx := t.Context()
+	up, err := r.client.S3.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u")})
+	r.must(err)
+	part, err := r.client.S3.UploadPart(ctx, &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
+		PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
+	r.must(err)
+	r.route(ledger.Source, ledger.Preparing)
+	r.route(ledger.Target, ledger.Switched)
+	at, on := make(chan struct{}), make(chan struct{})
+	r.hooks[1].set(func(req *http.Request, next func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+		if req.Method == http.MethodDelete {
+			close(at)
+			<-on
+		}
+		return next(req)
+	})
+	deleted, ended := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := r.client.S3.DeleteBucket(ctx, &awss3.DeleteBucketInput{Bucket: &r.bucket}, oneTry)
+		deleted <- err
+	}()
+	<-at
+	go func() {
+		_, err := r.client.S3.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
+			MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{ETag: part.ETag, PartNumber: aws.Int32(1)}}}}, oneTry)
+		ended <- err
+	}()
+	r.eventually("it waits", func() bool { return r.waited() || len(ended) > 0 })
+	close(on)
+	r.must(<-deleted)
+	if code, status := s3.ErrorCode(<-ended); code != "NoSuchBucket" {
+		t.Errorf("%d %s", status, code)
+	}
+}
