@@ -98,6 +98,9 @@ func (e *Engine) takeOver(ctx context.Context, f *facts, out *Output, a ledger.A
 	st := &out.State.Audit
 	before := *st
 	st.Audit, st.Percent = a, auditPercent(a, f.buckets)
+	if a.Left() > 0 {
+		st.VerifiedAt = time.Time{} // whatever becomes of this audit
+	}
 	if a.Result == ledger.AuditRunning {
 		return nil
 	}
@@ -117,7 +120,6 @@ func (e *Engine) auditDone(ctx context.Context, f *facts, out *Output) error {
 		out.Events = append(out.Events, Event{Warning: true, Reason: "AuditDone", Message: "The audit failed: " + Sentence(st.Problem)})
 		return nil
 	case st.Left() > 0:
-		st.VerifiedAt = time.Time{}
 		out.Events = append(out.Events, Event{Warning: true, Reason: "AuditDone", Message: found(st.Audit)})
 		return nil
 	}
@@ -263,8 +265,10 @@ func unverified(f facts) (reason, why string) {
 		return "", ""
 	case !a.VerifiedAt.IsZero():
 		return "", ""
+	case a.running() && a.Left() > 0:
+		return "DifferencesLeft", "the audit that goes on has found differences that are not repaired so far, see status.audit"
 	case a.running():
-		return "NotVerified", "the stores are being compared for the first time: see status.audit"
+		return "NotVerified", "the stores are being compared: see status.audit"
 	case a.Result == ledger.AuditFailed:
 		return "AuditFailed", "the last audit failed: " + a.Problem + "; it is repeated"
 	case a.Result == ledger.AuditComplete:

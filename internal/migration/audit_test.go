@@ -2,6 +2,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -165,6 +166,50 @@ func TestTriggerAsksForAnAuditOnce(t *testing.T) {
 	}
 	if w.out.State.Audit.running() || w.out.State.Audit.Trigger != "tuesday" {
 		t.Errorf("%+v", w.out.State.Audit)
+	}
+}
+
+// What an audit has found so far is known, whatever becomes of the audit, and of the one before.
+func TestDifferencesThatAreFoundCountBeforeTheAuditIsOver(t *testing.T) {
+	for name, end := range map[string]func(*world){
+		"it goes on": func(*world) {},
+		"it fails": func(w *world) {
+			if err := w.e.Ledger.EndAudit(w.ctx, w.out.State.Audit.ID, "the listing is not consistent"); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+		"another one is asked for": func(w *world) { w.in.Spec.Audit.Trigger = "tuesday" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.in.Spec.Audit = AuditRequest{Mode: "ETag"}
+			w.caughtUp()
+			w.compare(ledger.AuditCounts{})
+			w.step()
+			w.step()
+			w.is(CondAudited, true, "Verified")
+			w.in.Spec.Audit.Trigger = "monday"
+			w.step()
+			l, id := w.e.Ledger, w.mem["w"].ID()
+			r, err := l.ClaimAuditRange(w.ctx, id)
+			if err == nil {
+				err = l.AdvanceAudit(w.ctx, id, &r, "k", 5, []ledger.Suspect{{Key: "k"}}, false)
+			}
+			s, err2 := l.ClaimSuspects(w.ctx, id)
+			if err := errors.Join(err, err2, l.FinishSuspects(w.ctx, id, s, nil, 0, ledger.AuditCounts{Missing: 1}, nil, "")); err != nil {
+				t.Fatal(err)
+			}
+			w.step()
+			end(w)
+			for range 2 {
+				w.beat()
+				w.step()
+				if c := w.cond(CondAudited); c.Status != nil && *c.Status {
+					t.Errorf("%+v, %+v", c, w.out.State.Audit.AuditCounts)
+				}
+				w.is(CondSwitchReady, false, string(GuardAuditClean))
+			}
+		})
 	}
 }
 
