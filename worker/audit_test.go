@@ -358,6 +358,34 @@ func TestBucketThatTheFollowerLacksIsRepaired(t *testing.T) {
 	}
 }
 
+// What was compared before the follower's bucket was deleted past the proxies is gone with it: the
+// audit is worth nothing, and must not go on for ever either.
+func TestAuditEndsWhenTheFollowersBucketIsDeletedMeanwhile(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seedMany(b, "%d", 5)
+	l.startAudit(auditETag, true, nil, b)
+	m := l.led.Join(ledger.MemberOptions{Role: ledger.RoleWorker, Instance: "first"})
+	_, err := m.Beat(t.Context())
+	l.must(err)
+	r, err := l.led.ClaimAuditRange(t.Context(), m.ID())
+	l.must(err)
+	l.must(l.led.AdvanceAudit(t.Context(), m.ID(), &r, "2", 3, nil, false))
+	l.must(l.led.ReleaseAuditRange(t.Context(), m.ID(), r, ""))
+	l.must(m.Leave(t.Context()))
+	_, err = l.stores[ledger.Target].S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: aws.String(b)})
+	l.must(err)
+	l.start(nil)
+	if a := l.audited(); a.Result != ledger.AuditFailed || !strings.Contains(a.Problem, "bucket") {
+		t.Errorf("%+v", a)
+	}
+	if a := l.audit(auditETag, true, b); a.Missing != 6 || a.Repaired != 6 {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestPartsCutOtherwiseAreNoDifference(t *testing.T) {
 	l := newLab(t)
 	l.can[0].ChecksumsStored, l.can[1].ChecksumsStored = s3.No, s3.No
