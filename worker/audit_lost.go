@@ -90,7 +90,8 @@ func (j *judging) decide(ctx context.Context, it ledger.Suspect, loc ledger.Loca
 		return
 	}
 	if tried > 0 {
-		it.Note += "+"
+		note, _, _ := strings.Cut(it.Note, copiedMark)
+		it.Note = note + "+"
 	} else {
 		f := finding{kind: kindDifferent, detail: "content; " + newest.String() + " has the newest"}
 		switch {

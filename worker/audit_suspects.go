@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,11 +21,13 @@ const (
 	repairs = 3
 )
 
-// The notes that a key set aside carries, besides the kind of the difference
-// that is being repaired, once for each repair.
+// The notes that a key set aside carries, besides the kind of the difference that is being
+// repaired and a + for each further repair.
 const (
 	// unlisted: main's listing did not have it, the follower's had.
 	unlisted = "unlisted"
+	// copiedMark stands before the version that its copy had when it was looked for, see repairing.
+	copiedMark = "@"
 )
 
 // suspectLoop looks at keys that a walk has set aside.
@@ -180,7 +183,8 @@ func (j *judging) busy(ctx context.Context, it ledger.Suspect) {
 	switch {
 	case time.Since(it.Since) < j.cfg.AuditPatience:
 		j.keep(it)
-	case j.tries(it) > 0: // it counts as not repaired
+	case j.tries(it) > 0:
+		j.repairing(ctx, it)
 	default:
 		err := j.led.Record(ctx, j.session, ledger.Change{Object: ledger.Object{Bucket: j.s.Bucket, Key: it.Key}, Store: j.main})
 		if err != nil {
@@ -188,6 +192,26 @@ func (j *judging) busy(ctx context.Context, it ledger.Suspect) {
 			return
 		}
 		j.count(func(c *ledger.AuditCounts) { c.Deferred++ })
+	}
+}
+
+// repairing deals with a key that is copied because of a difference, or that clients write since
+// then. It may have to wait for others, and be large. Once it has been copied it counts as
+// repaired, though it can't be compared; while that fails, as not repaired.
+func (j *judging) repairing(ctx context.Context, it ledger.Suspect) {
+	version, failing, err := j.led.Copying(ctx, ledger.Object{Bucket: j.s.Bucket, Key: it.Key})
+	note, seen, looked := strings.Cut(it.Note, copiedMark)
+	switch now := strconv.FormatInt(version, 10); {
+	case err != nil:
+		j.keep(it)
+	case failing:
+	case !looked:
+		it.Note = note + copiedMark + now
+		j.keep(it)
+	case seen == now:
+		j.keep(it)
+	default:
+		j.count(func(c *ledger.AuditCounts) { c.Repaired++; c.Deferred++ })
 	}
 }
 

@@ -541,6 +541,59 @@ func TestAuditOfAnObjectThatClientsNeverLeaveAlone(t *testing.T) {
 	}
 }
 
+// What is found different is copied behind all else that waits, and may be large; clients may write
+// it all the time since. It is left only when copying it fails.
+func TestAuditWaitsForARepairThatTakesItsTime(t *testing.T) {
+	const b = "photos"
+	slow := func(*http.Request) (*http.Response, error) {
+		time.Sleep(2 * time.Second) // as if it were large
+		return nil, nil
+	}
+	for name, tc := range map[string]struct {
+		copying  func(*http.Request) (*http.Response, error)
+		written  bool
+		repaired int64
+	}{
+		"slow":    {slow, false, 1},
+		"written": {slow, true, 1},
+		"fails":   {func(r *http.Request) (*http.Response, error) { return answer(r, 403, "AccessDenied"), nil }, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.bucket(ledger.Source, b)
+			l.seedMany(b, "%d", 5)
+			l.start(func(c *Config) { c.AuditPatience = 500 * time.Millisecond })
+			l.copyAll(b)
+			l.remove(ledger.Target, b, "1")
+			repairing := make(chan struct{})
+			begun := sync.OnceFunc(func() { close(repairing) })
+			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+				if r.Method != http.MethodPut {
+					return nil, nil
+				}
+				begun()
+				return tc.copying(r)
+			})
+			l.startAudit(auditETag, true, nil, b)
+			<-repairing
+			var stop atomic.Bool
+			var g sync.WaitGroup
+			for n := 0; tc.written && n < 3; n++ {
+				g.Go(func() {
+					for !stop.Load() {
+						l.put(b, "1", "new")
+					}
+				})
+			}
+			if a := l.audited(); a.Missing != 1 || a.Repaired != tc.repaired {
+				t.Errorf("%+v", a)
+			}
+			stop.Store(true)
+			g.Wait()
+		})
+	}
+}
+
 type completed struct{ types.CompletedMultipartUpload }
 
 func (c *completed) add(n int32, etag *string) {

@@ -226,6 +226,20 @@ func (l *Ledger) Open(ctx context.Context, o Object, s Store) (bool, error) {
 	return n > 0, wrap("open writes", err)
 }
 
+// Copying says how the copying of an object stands: which version the store has that does not
+// have the newest one, and whether people were told that it fails. Each copy changes that version,
+// and so does a write of an object that was in sync meanwhile, but for its first one.
+func (l *Ledger) Copying(ctx context.Context, o Object) (version int64, failing bool, err error) {
+	p := l.rdb.Pipeline()
+	record := p.HMGet(ctx, l.prefix(o)+"o:"+objectField(o), "n", "s", "t")
+	fails := p.HExists(ctx, l.prefix(o)+"fail", objectField(o))
+	if _, err := p.Exec(ctx); err != nil {
+		return 0, false, wrap("copying", err)
+	}
+	a := strs(record.Val())
+	return number(a[1+storeOf(a[0]).Other()]), fails.Val(), nil
+}
+
 // Unplaced says whether a request is under way on a store that may create an upload of an
 // object which nobody will place: one that began before the switch.
 func (l *Ledger) Unplaced(ctx context.Context, o Object, s Store) (bool, error) {
