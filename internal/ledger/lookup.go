@@ -36,6 +36,8 @@ type Location struct {
 	// Synced is how long ago both stores held the same, at the latest, where the ledger
 	// has kept nothing of the object: only what came last can be lost. 0: that is not known.
 	Synced time.Duration
+	// Behind: main may have lacked what was older than Backlog when it changed.
+	Behind bool
 	// Copied are the ETags of what copies have put on main, or may have, where the
 	// ledger can't know; CopiedBack of what they have put on the old main.
 	Copied, CopiedBack []string
@@ -49,7 +51,7 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	}
 	a := strs(v)
 	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
-		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12]), CopiedBack: strings.Fields(a[16]), Over: a[13] == "1",
+		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12]), CopiedBack: strings.Fields(a[16]), Over: a[13] == "1", Behind: a[17] == "1",
 		Reach: ringFor + time.Duration(number(a[15]))*time.Millisecond}
 	if a[14] != "" {
 		loc.Synced = time.Duration(number(a[14]))*time.Millisecond + ringFor
