@@ -358,6 +358,20 @@ func TestBucketThatTheFollowerLacksIsRepaired(t *testing.T) {
 	}
 }
 
+func TestBucketThatTheSourceLacksIsRepairedOnceTheTargetIsMain(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Target, "made")
+	l.seed(ledger.Target, "made", "k", []byte("x"))
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Steady, Sync: true, Run: true, Uploads: ledger.Target})
+	l.start(nil)
+	if a := l.audit(auditETag, true, "made"); a.Missing != 2 || a.Repaired != 2 {
+		t.Errorf("%+v", a)
+	}
+	if out, _ := l.get(ledger.Source, "made", "k"); out == nil {
+		t.Error("not copied")
+	}
+}
+
 // What was compared before the follower's bucket was deleted past the proxies is gone with it: the
 // audit is worth nothing, and must not go on for ever either.
 func TestAuditEndsWhenTheFollowersBucketIsDeletedMeanwhile(t *testing.T) {

@@ -321,6 +321,43 @@ func TestAfterALossTheSourceIsAskedWhichBucketsToCompare(t *testing.T) {
 	}
 }
 
+// Clients make buckets on the target once it is main. One whose record was lost before it was copied is
+// on no list of the source's.
+func TestBucketsThatTheTargetAloneHasAreCompared(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	err := errors.New("the target's buckets cannot be listed")
+	w.e.BucketsMade = func(_ context.Context, since time.Time) ([]string, error) {
+		if !since.Equal(w.out.State.StartedAt) || since.IsZero() {
+			t.Errorf("since %s", since)
+		}
+		return []string{"made"}, err
+	}
+	if names, ok := w.e.auditBuckets(w.ctx, &facts{in: w.in, route: w.out.State.Route}, &Output{State: w.out.State}); !ok || slices.Contains(names, "made") {
+		t.Errorf("what others have made there, while the source is main: %v", names)
+	}
+	w.onTo("SwitchDone")
+	w.loseAll()
+	w.pass(forgotten)
+	if n := len(slices.DeleteFunc(slices.Clone(w.seen), func(r string) bool { return r != "ListBucketsFailed" })); n != 1 || w.out.State.Audit.running() {
+		t.Errorf("told %d times: %+v", n, w.out.State.Audit)
+	}
+	err = nil
+	w.step()
+	buckets := map[string]bool{}
+	for {
+		r, err := w.e.Ledger.ClaimAuditRange(w.ctx, w.mem["w"].ID())
+		if err != nil {
+			break
+		}
+		buckets[r.Bucket] = true
+	}
+	if !buckets["b"] || !buckets["made"] {
+		t.Errorf("%v, %+v", buckets, w.out.State.Audit)
+	}
+}
+
 // failing makes one of the next calls to Redis fail once its work is done.
 type failing struct{ calls, at int }
 
