@@ -193,7 +193,7 @@ func (a *auditRun) next(ctx context.Context, main, follower *reader) (bool, erro
 	case !onMain || f.key < m.key:
 		follower.pop()
 		a.cursor = f.key
-		a.suspect(f.key, unlisted)
+		a.suspect(f.key, unlisted+a.from.id.String())
 	default:
 		main.pop()
 		follower.pop()

@@ -24,8 +24,8 @@ const (
 // The notes that a key set aside carries, besides the kind of the difference that is being
 // repaired and a + for each further repair.
 const (
-	// unlisted: main's listing did not have it, the follower's had.
-	unlisted = "unlisted"
+	// unlisted stands before the store that was main: its listing did not have it, the follower's had.
+	unlisted = "unlisted "
 	// copiedMark stands before the version that its copy had when it was looked for, see repairing.
 	copiedMark = "@"
 )
@@ -248,7 +248,7 @@ func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
 		}
 		return
 	}
-	if it.Note == unlisted && !f.main.IsZero() && f.main.Before(j.s.Began.Add(-auditSkew)) {
+	if it.Note == unlisted+from.id.String() && !f.main.IsZero() && f.main.Before(j.s.Began.Add(-auditSkew)) {
 		// It was there when main's listing did not have it: nothing that follows
 		// from that listing can be trusted.
 		j.end(ctx, c, false)

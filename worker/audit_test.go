@@ -372,6 +372,38 @@ func TestBucketThatTheSourceLacksIsRepairedOnceTheTargetIsMain(t *testing.T) {
 	}
 }
 
+// What the source's listing did not have says nothing of the target's.
+func TestAuditThatGoesOnAfterASwitchBlamesNoListingForTheOtherOne(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seed(ledger.Target, b, "k", []byte("x"))
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		resp, err := l.faults[ledger.Target].next.RoundTrip(r)
+		if err == nil && resp.Header.Get("Last-Modified") != "" {
+			resp.Header.Set("Last-Modified", time.Now().Add(-24*time.Hour).UTC().Format(http.TimeFormat))
+		}
+		return resp, err
+	})
+	l.startAudit(auditETag, true, nil, b)
+	w, err := New(Config{Ledger: l.led, Instance: "w", Stores: l.worker, Capabilities: l.can})
+	l.must(err)
+	for again := true; again; {
+		again, err = w.member.Beat(t.Context())
+		l.must(err)
+	}
+	r, err := l.led.ClaimAuditRange(t.Context(), w.member.ID())
+	l.must(err)
+	l.must(w.auditRange(t.Context(), w.member.ID(), l.route, &r)) // k is set aside
+	l.must(w.member.Leave(t.Context()))
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Steady, Sync: true, Run: true, Uploads: ledger.Target})
+	l.start(nil)
+	if a := l.audited(); a.Result != ledger.AuditComplete || a.Missing != 1 || a.Repaired != 1 {
+		t.Errorf("%+v", a)
+	}
+}
+
 // What was compared before the follower's bucket was deleted past the proxies is gone with it: the
 // audit is worth nothing, and must not go on for ever either.
 func TestAuditEndsWhenTheFollowersBucketIsDeletedMeanwhile(t *testing.T) {
