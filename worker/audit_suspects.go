@@ -57,6 +57,9 @@ type judging struct {
 	counts  ledger.AuditCounts
 	named   []ledger.Difference
 	problem error
+
+	asking sync.Mutex
+	quiet  time.Time // until when no proxy held writes that it could not record
 }
 
 // auditSuspects looks at each key once. A key that is dirty, being written or
@@ -66,14 +69,12 @@ type judging struct {
 func (w *Worker) auditSuspects(take, work context.Context, session string, r ledger.Route, s ledger.Suspects) error {
 	j := &judging{Worker: w, session: session, main: r.Main, s: s}
 	clean := context.WithoutCancel(work)
-	quiet, err := true, error(nil)
-	if r.State == ledger.Steady { // during a switch nothing is written unrecorded
-		quiet, err = w.proxiesQuiet(take)
+	if r.State != ledger.Steady { // during a switch nothing is written unrecorded
+		j.quiet = always
 	}
-	if err != nil {
+	if quiet, err := j.quietUntil(take, time.Time{}); err != nil {
 		return err
-	}
-	if !quiet {
+	} else if !quiet {
 		return w.led.FinishSuspects(clean, session, s, s.Items, suspectWait, j.counts, nil, "")
 	}
 	// No more is claimed ahead than soon has a slot: a claimed object's events wait.
@@ -102,7 +103,7 @@ func (w *Worker) auditSuspects(take, work context.Context, session string, r led
 		wait, problem = w.backoff(3), problemOf(take, j.problem)
 	}
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err = w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
+		err := w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
 		if !errors.Is(err, ledger.ErrUnavailable) {
 			return err
 		}
@@ -114,15 +115,39 @@ func (w *Worker) auditSuspects(take, work context.Context, session string, r led
 	}
 }
 
-// proxiesQuiet reports whether no proxy may hold writes that it could not record.
-func (w *Worker) proxiesQuiet(ctx context.Context) (bool, error) {
-	all, err := w.led.Sessions(ctx)
-	for _, s := range all {
-		if s.Role == ledger.RoleProxy && (s.Unrecorded > 0 || s.Fenced || s.Silent > proxySilence) {
+// always is later than whatever is asked for.
+var always = time.Unix(1<<40, 0)
+
+// quietUntil waits until every proxy has been heard of since a time, and reports whether none may
+// have held writes by then that it could not record.
+func (j *judging) quietUntil(ctx context.Context, t time.Time) (bool, error) {
+	j.asking.Lock() // one asks for all
+	defer j.asking.Unlock()
+	for !j.quiet.After(t) {
+		asked := time.Now()
+		all, err := j.led.Sessions(ctx)
+		if err != nil {
+			return false, err
+		}
+		heard := asked
+		for _, s := range all {
+			switch {
+			case s.Role != ledger.RoleProxy:
+			case s.Unrecorded > 0 || s.Fenced || s.Silent > proxySilence:
+				return false, nil
+			case asked.Add(-s.Silent).Before(heard):
+				heard = asked.Add(-s.Silent)
+			}
+		}
+		j.quiet = heard
+		if heard.After(t) {
+			break
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
 			return false, err
 		}
 	}
-	return true, err
+	return true, nil
 }
 
 func (j *judging) group(take, work context.Context, items []ledger.Suspect) error {
@@ -158,8 +183,9 @@ func (j *judging) group(take, work context.Context, items []ledger.Suspect) erro
 			continue
 		}
 		g.Go(func() {
-			defer j.slots.release(forBatches, 1)
-			j.one(work, it, c)
+			free := sync.OnceFunc(func() { j.slots.release(forBatches, 1) })
+			defer free()
+			j.one(work, it, c, free)
 		})
 	}
 	return nil
@@ -224,9 +250,11 @@ func (j *judging) end(ctx context.Context, c ledger.Claim, repair bool) bool {
 	return err == nil && quiet
 }
 
-func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
+// one looks at a key under a claim. It frees its slot once both stores have answered.
+func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim, free func()) {
 	from, to := j.stores[c.From], j.stores[c.To]
 	f, err := j.look(ctx, from, to, j.s.Bucket, it.Key, j.s.Mode)
+	looked := time.Now()
 	tried := j.tries(it)
 	if err != nil {
 		j.end(ctx, c, false)
@@ -254,6 +282,14 @@ func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
 		j.end(ctx, c, false)
 		_ = j.led.EndAudit(ctx, j.s.Audit, from.wrap("list", errListing).Error()+": it left out "+j.s.Bucket+"/"+it.Key)
 		return
+	}
+	if f.kind != "" {
+		free()
+		if quiet, err := j.quietUntil(ctx, looked); !quiet || err != nil {
+			j.end(ctx, c, false)
+			j.keep(it)
+			return
+		}
 	}
 	foreign := f.kind == kindExtra && c.To == ledger.Target && f.follower.Before(j.s.Foreign)
 	kept := f.metadata && tried > 0 // the copy has all that the follower can hold

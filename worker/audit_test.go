@@ -372,6 +372,34 @@ func TestBucketThatTheSourceLacksIsRepairedOnceTheTargetIsMain(t *testing.T) {
 	}
 }
 
+// A proxy that Redis has not heard of for a moment may have written what it could not record.
+func TestWritesOfAProxyThatCannotRecordThemNowAreNoDifference(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seedMany(b, "%d", 5)
+	l.start(nil)
+	l.copyAll(b)
+	p := l.led.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "p"})
+	for again := true; again; {
+		var err error
+		again, err = p.Beat(t.Context())
+		l.must(err)
+	}
+	l.seed(ledger.Source, b, "1", []byte("written without Redis"))
+	l.startAudit(auditETag, true, nil, b)
+	time.Sleep(1500 * time.Millisecond)
+	l.must(l.led.Record(t.Context(), p.ID(), ledger.Change{Object: ledger.Object{Bucket: b, Key: "1"}, Store: ledger.Source}))
+	go func() { _ = p.Run(t.Context()) }()
+	if a := l.audited(); a.Missing+a.Extra+a.Different != 0 {
+		t.Errorf("%+v", a)
+	}
+	l.synced()
+	if _, got := l.get(ledger.Target, b, "1"); got != "written without Redis" {
+		t.Error(got)
+	}
+}
+
 // What the source's listing did not have says nothing of the target's.
 func TestAuditThatGoesOnAfterASwitchBlamesNoListingForTheOtherOne(t *testing.T) {
 	l := newLab(t)
