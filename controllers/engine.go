@@ -48,6 +48,7 @@ func Open(m *v1alpha1.Migration, secrets config.Secrets, now func() time.Time) (
 		Engine: &migration.Engine{
 			Ledger:      ledger.New(ledger.Options{Redis: rdb, Migration: config.LedgerName(m)}),
 			ListBuckets: both.ListBuckets,
+			BucketsMade: both.BucketsMade,
 			Now:         now,
 		},
 		Look:  both.Look,

@@ -39,7 +39,7 @@ func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 	}
 	if w := st.Switch; w != nil {
 		out.PreparingSince, out.SwitchStartedAt, out.SwitchFinishedAt = timeOf(w.PreparingAt), timeOf(w.StartedAt), timeOf(w.FinishedAt)
-		out.CalledOff = w.CalledOff
+		out.CalledOff, out.SwitchBehind = w.CalledOff, w.Behind
 	}
 	out.Audit = auditOf(st.Audit)
 	if l := st.Ledger; l != nil {
@@ -81,7 +81,7 @@ func setState(st *v1alpha1.MigrationStatus, s migration.State) {
 			st.Switch = w
 		}
 		w.PreparingAt, w.StartedAt, w.FinishedAt = microTime(s.PreparingSince), microTime(s.SwitchStartedAt), microTime(s.SwitchFinishedAt)
-		w.CalledOff = s.CalledOff
+		w.CalledOff, w.Behind = s.CalledOff, s.SwitchBehind
 		w.Duration = nil
 		if w.FinishedAt != nil && w.StartedAt != nil {
 			w.Duration = &metav1.Duration{Duration: w.FinishedAt.Sub(w.StartedAt.Time).Truncate(time.Millisecond)}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
@@ -222,5 +224,33 @@ func TestBucketIsDeletedAfterALossThoughTheLedgerHasKeptADelete(t *testing.T) {
 	defer cancel()
 	if _, err := r.client.S3.DeleteBucket(ctx, &awss3.DeleteBucketInput{Bucket: &r.bucket}, oneTry); err != nil {
 		t.Error(err)
+	}
+}
+
+// A version below a delete marker is read from the store that made the bucket, also before anybody
+// has found out which one that is; and what is missing there is a key, not the bucket.
+func TestVersionInABucketThatALossHasForgottenIsRead(t *testing.T) {
+	for name, want := range map[string]string{"version": "", "missing": "NoSuchKey"} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := lossRig(t)
+			ctx := t.Context()
+			r.newBucket()
+			old := r.direct[ledger.Source].S3
+			_, err := old.PutBucketVersioning(ctx, &awss3.PutBucketVersioningInput{Bucket: &r.bucket,
+				VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
+			r.must(err)
+			put, err := old.PutObject(ctx, &awss3.PutObjectInput{Bucket: &r.bucket, Key: aws.String("k"), Body: strings.NewReader("v")})
+			r.must(err)
+			r.del(r.direct[ledger.Source], "k")
+			r.lostAll()
+			in := &awss3.GetObjectInput{Bucket: &r.bucket, Key: aws.String("k")}
+			if want == "" {
+				in.VersionId = put.VersionId
+			}
+			_, err = r.client.S3.GetObject(ctx, in, oneTry)
+			if code, _ := s3.ErrorCode(err); code != want || err != nil && want == "" {
+				t.Error(err)
+			}
+		})
 	}
 }

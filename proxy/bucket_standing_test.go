@@ -214,6 +214,13 @@ func TestWhatABucketHoldsOnTheOldStoreGoesWithIt(t *testing.T) {
 			_, err := r.client.S3.GetObject(ctx, &awss3.GetObjectInput{Bucket: &r.bucket, Key: aws.String("k"), VersionId: put.VersionId}, oneTry)
 			return err
 		},
+		"look": func() error {
+			_, err := r.client.S3.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &r.bucket, Key: aws.String("k"), VersionId: put.VersionId}, oneTry)
+			if _, status := s3.ErrorCode(err); status == http.StatusNotFound {
+				return &types.NoSuchBucket{} // it has no body that could say so
+			}
+			return err
+		},
 		"delete": func() error {
 			_, err := r.client.S3.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &r.bucket, Key: aws.String("k"), VersionId: put.VersionId}, oneTry)
 			return err

@@ -53,12 +53,13 @@ func (o *overlay) collect(ctx context.Context, w window) ([]item, bool, error) {
 			o.first = &pg
 		}
 		bound, bounded := o.bound(w.prefix, pg, dirty)
-		items, err := o.merge(ctx, w.prefix, after, bound, bounded, pg, dirty.Keys)
+		within := func(key string) bool { return !bounded || key <= bound }
+		items, err := o.merge(ctx, w.prefix, after, within, pg.items, dirty.Keys, o.listed.Other())
+		if err == nil && o.again != nil {
+			items, err = o.lookAgain(ctx, w.prefix, after, within, items, dirty.Keys)
+		}
 		if err != nil {
 			return nil, false, err
-		}
-		if moved, err := o.moved(ctx, w.prefix, after, bound, bounded, dirty.Keys); err != nil || moved {
-			return nil, false, errors.Join(err, errMoved)
 		}
 		out = append(out, items...)
 		switch {
@@ -76,22 +77,37 @@ func (o *overlay) collect(ctx context.Context, w window) ([]item, bool, error) {
 // errMoved: a key has become newest on the other store while a page was fetched.
 var errMoved = errors.New("an object's newest version moved")
 
-// moved looks again, as a read of a key does: where a key's newest version has moved
-// away from the listed store, its page may show a write that nobody else sees yet.
-func (o *overlay) moved(ctx context.Context, prefix, after, bound string, bounded bool, known []string) (bool, error) {
-	if o.again == nil {
-		return false, nil
-	}
-	now, err := o.again(ctx, prefix, after, dirtyLimit)
-	if err != nil {
-		return false, err
-	}
-	for _, k := range now.Keys {
-		if _, found := slices.BinarySearch(known, k); !found && (!bounded || k <= bound) {
-			return true, nil
+// lookAgain is what a read of a key does: where a key's newest version has moved
+// away from the listed store, its page may show a write that nobody else sees yet. Where it
+// has moved there, a copy of something older may have landed on the other store before that
+// was asked: such keys are taken from the listed store, and looked at again.
+func (o *overlay) lookAgain(ctx context.Context, prefix, after string, within func(string) bool, items []item, known []string) ([]item, error) {
+	for {
+		now, err := o.again(ctx, prefix, after, dirtyLimit)
+		if err != nil {
+			return nil, err
 		}
+		for _, k := range now.Keys {
+			if _, found := slices.BinarySearch(known, k); !found && within(k) {
+				return nil, errMoved
+			}
+		}
+		var left, still []string
+		for _, k := range known {
+			if _, found := slices.BinarySearch(now.Keys, k); found || now.Horizon != "" && k > now.Horizon {
+				still = append(still, k)
+			} else {
+				left = append(left, k)
+			}
+		}
+		if len(left) == 0 {
+			return items, nil
+		}
+		if items, err = o.merge(ctx, prefix, after, within, items, left, o.listed); err != nil {
+			return nil, err
+		}
+		known = still
 	}
-	return false, nil
 }
 
 // bound is the last position up to which both the page and the dirty keys are
@@ -114,12 +130,11 @@ func beyond(keys []string, bound string) bool {
 	return len(keys) > 0 && keys[len(keys)-1] > bound
 }
 
-// merge returns the visible items up to bound.
-func (o *overlay) merge(ctx context.Context, prefix, after, bound string, bounded bool, pg page, dirty []string) ([]item, error) {
-	within := func(key string) bool { return !bounded || key <= bound }
+// merge returns the visible items that are within, those of some keys as a store has them.
+func (o *overlay) merge(ctx context.Context, prefix, after string, within func(string) bool, items []item, keys []string, from ledger.Store) ([]item, error) {
 	direct := map[string]bool{}
 	rolled := map[string]bool{}
-	for _, k := range dirty {
+	for _, k := range keys {
 		switch p, ok := rollUp(k, prefix, o.delimiter); {
 		case ok && (within(k) || within(p)):
 			rolled[p] = true
@@ -127,8 +142,8 @@ func (o *overlay) merge(ctx context.Context, prefix, after, bound string, bounde
 			direct[k] = true
 		}
 	}
-	out := make([]item, 0, len(pg.items))
-	for _, it := range pg.items {
+	out := make([]item, 0, len(items))
+	for _, it := range items {
 		if !within(it.key) || it.prefix && rolled[it.key] || !it.prefix && direct[it.key] {
 			continue
 		}
@@ -137,7 +152,7 @@ func (o *overlay) merge(ctx context.Context, prefix, after, bound string, bounde
 	if len(direct) == 0 && len(rolled) == 0 {
 		return out, nil
 	}
-	newest, err := o.fromOther(ctx, prefix, after, direct)
+	newest, err := o.from(ctx, from, prefix, after, direct)
 	if err != nil {
 		return nil, err
 	}
@@ -151,13 +166,13 @@ func (o *overlay) merge(ctx context.Context, prefix, after, bound string, bounde
 	return out, nil
 }
 
-// fromOther returns the other store's items of the given keys.
-func (o *overlay) fromOther(ctx context.Context, prefix, after string, keys map[string]bool) ([]item, error) {
+// from returns a store's items of the given keys.
+func (o *overlay) from(ctx context.Context, s ledger.Store, prefix, after string, keys map[string]bool) ([]item, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
 	if len(keys) > singleLimit {
-		return o.scanOther(ctx, prefix, after, keys)
+		return o.scan(ctx, s, prefix, after, keys)
 	}
 	var mu sync.Mutex
 	var out []item
@@ -166,7 +181,7 @@ func (o *overlay) fromOther(ctx context.Context, prefix, after string, keys map[
 	for key := range keys {
 		g.Go(func() error {
 			// Of all keys that begin with it, a key is the first.
-			pg, err := o.fetch(ctx, o.listed.Other(), window{prefix: key, max: 1})
+			pg, err := o.fetch(ctx, s, window{prefix: key, max: 1})
 			if noBucket(err) {
 				return nil
 			}
@@ -184,15 +199,15 @@ func (o *overlay) fromOther(ctx context.Context, prefix, after string, keys map[
 	return out, err
 }
 
-// scanOther finds many keys by listing the range that they lie in.
-func (o *overlay) scanOther(ctx context.Context, prefix, after string, keys map[string]bool) ([]item, error) {
+// scan finds many keys by listing the range that they lie in.
+func (o *overlay) scan(ctx context.Context, s ledger.Store, prefix, after string, keys map[string]bool) ([]item, error) {
 	last := ""
 	for k := range keys {
 		last = max(last, k)
 	}
 	var out []item
 	for {
-		pg, err := o.fetch(ctx, o.listed.Other(), window{prefix: prefix, delimiter: o.delimiter, after: after, max: pageLimit})
+		pg, err := o.fetch(ctx, s, window{prefix: prefix, delimiter: o.delimiter, after: after, max: pageLimit})
 		if noBucket(err) {
 			return nil, nil
 		}

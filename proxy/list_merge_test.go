@@ -242,3 +242,28 @@ func TestManyDirtyKeysAreFoundByRange(t *testing.T) {
 		t.Errorf("%d pages were fetched", m.fetched.Load())
 	}
 }
+
+// The other store may have got an older copy since, which a listing must not show.
+func TestKeyThatBecomesNewestOnMainWhileItIsListedIsMains(t *testing.T) {
+	for _, delimiter := range []string{"", "/"} {
+		dirty := []string{"a/k"}
+		look := func(context.Context, string, string, int) (ledger.DirtyPage, error) {
+			return ledger.DirtyPage{Keys: dirty}, nil
+		}
+		o := overlay{listed: ledger.Source, delimiter: delimiter, dirty: look, again: look,
+			fetch: func(_ context.Context, s ledger.Store, w window) (page, error) {
+				switch {
+				case s == ledger.Target:
+					dirty = nil // a client has written it on main, and a copy of what was there before has landed here
+					return page{}, nil
+				case w.delimiter != "":
+					return page{items: []item{{key: "a/", prefix: true}}}, nil
+				}
+				return page{items: []item{{key: "a/k"}}}, nil
+			}}
+		items, _, err := o.collect(t.Context(), window{max: 10})
+		if err != nil || len(items) != 1 {
+			t.Errorf("delimiter %q: %v %v", delimiter, items, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 
@@ -41,14 +42,12 @@ func (q *request) read() error {
 	if !versionMissing(resp.StatusCode) {
 		return q.respond(store, resp)
 	}
-	if lacksBucket(resp) {
-		loc, err := q.bucketLocation(ctx)
-		if err != nil {
-			return err
-		}
-		if loc.Store == store {
-			return q.respond(store, resp) // it was deleted there, and the other store does not know yet
-		}
+	gone, err := q.bucketGone(ctx, store, resp)
+	switch {
+	case err != nil:
+		return err
+	case gone:
+		return q.respond(store, resp)
 	}
 	other, err := q.send(ctx, store.Other(), c)
 	if err != nil {
@@ -59,6 +58,25 @@ func (q *request) read() error {
 		return q.respond(store, resp)
 	}
 	return q.respond(store.Other(), other)
+}
+
+// bucketGone says whether a store that does not find a version lacks its bucket, which was deleted
+// there: the other store may not know yet.
+func (q *request) bucketGone(ctx context.Context, store ledger.Store, resp *http.Response) (bool, error) {
+	switch {
+	case lacksBucket(resp):
+	case resp.StatusCode != http.StatusNotFound || q.r.Method != http.MethodHead:
+		return false, nil
+	default: // such an answer has no body that could say so
+		if has, err := q.hasBucket(ctx, store, q.in.Bucket); err != nil {
+			return false, q.incomparable(ctx, err)
+		} else if has {
+			return false, nil
+		}
+	}
+	// After a loss that may have to be found out: it may have been made on the other store.
+	newest, _, err := q.locate(ctx, ledger.Object{Bucket: q.in.Bucket})
+	return newest == store, err
 }
 
 // readNewest serves a read from the store that held the newest version when it
@@ -85,11 +103,11 @@ func (q *request) readNewest(r ledger.Route, store ledger.Store, c call) error {
 			defer func() { _ = resp.Body.Close() }()
 			if moving && lacksBucket(resp) {
 				// It was deleted there, and its bucket, which may be back on the other store.
-				loc, err := q.bucketLocation(ctx)
+				has, _, err := q.locate(ctx, ledger.Object{Bucket: q.in.Bucket})
 				if err != nil {
 					return err
 				}
-				if loc.Store != store {
+				if has != store {
 					return s3.ErrNoSuchKey
 				}
 			}

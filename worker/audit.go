@@ -33,6 +33,8 @@ var (
 	errPaused = errors.New("the route, or the session, changed")
 	// errNoFollowerBucket: an event will create it.
 	errNoFollowerBucket = errors.New("the follower lacks the bucket; it is being created")
+	// errFollowerGone: nobody deleted it through the proxies.
+	errFollowerGone = errors.New("the bucket has been deleted since the audit began")
 	// errBucketDiffers: an event will make both have it, or none.
 	errBucketDiffers = errors.New("one store alone has the bucket; it is being copied or deleted")
 )
@@ -142,10 +144,14 @@ func (a *auditRun) buckets(ctx context.Context, follower *reader) (done bool, er
 		return true, a.led.AdvanceAudit(ctx, a.session, a.rng, a.rng.Start(), 0, nil, true)
 	case loc.Known:
 		return false, errNoFollowerBucket
+	case a.rng.Start() != "":
+		// What was compared before is gone with it.
+		if err := a.led.EndAudit(ctx, a.rng.Audit, a.to.wrap("list", errFollowerGone).Error()); err != nil {
+			return false, err
+		}
+		return false, ledger.ErrTaskLost
 	}
-	if a.rng.Start() == "" {
-		err = a.led.AdvanceAudit(ctx, a.session, a.rng, "", 0, []ledger.Suspect{{Since: time.Now()}}, false)
-	}
+	err = a.led.AdvanceAudit(ctx, a.session, a.rng, "", 0, []ledger.Suspect{{Since: time.Now()}}, false)
 	if a.rng.Repair {
 		return false, errors.Join(err, errNoFollowerBucket)
 	}
@@ -187,7 +193,7 @@ func (a *auditRun) next(ctx context.Context, main, follower *reader) (bool, erro
 	case !onMain || f.key < m.key:
 		follower.pop()
 		a.cursor = f.key
-		a.suspect(f.key, unlisted)
+		a.suspect(f.key, unlisted+a.from.id.String())
 	default:
 		main.pop()
 		follower.pop()

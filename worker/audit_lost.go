@@ -15,7 +15,7 @@ var errNoAge = errors.New("the answer has no Date or no Last-Modified")
 
 // tries is how often a key was copied because of a difference.
 func (j *judging) tries(it ledger.Suspect) int {
-	if it.Note == unlisted || it.Note == "" {
+	if strings.HasPrefix(it.Note, unlisted) || it.Note == "" {
 		return 0
 	}
 	return 1 + strings.Count(it.Note, "+")
@@ -90,7 +90,8 @@ func (j *judging) decide(ctx context.Context, it ledger.Suspect, loc ledger.Loca
 		return
 	}
 	if tried > 0 {
-		it.Note += "+"
+		note, _, _ := strings.Cut(it.Note, copiedMark)
+		it.Note = note + "+"
 	} else {
 		f := finding{kind: kindDifferent, detail: "content; " + newest.String() + " has the newest"}
 		switch {

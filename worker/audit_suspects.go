@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,11 +21,13 @@ const (
 	repairs = 3
 )
 
-// The notes that a key set aside carries, besides the kind of the difference
-// that is being repaired, once for each repair.
+// The notes that a key set aside carries, besides the kind of the difference that is being
+// repaired and a + for each further repair.
 const (
-	// unlisted: main's listing did not have it, the follower's had.
-	unlisted = "unlisted"
+	// unlisted stands before the store that was main: its listing did not have it, the follower's had.
+	unlisted = "unlisted "
+	// copiedMark stands before the version that its copy had when it was looked for, see repairing.
+	copiedMark = "@"
 )
 
 // suspectLoop looks at keys that a walk has set aside.
@@ -54,6 +57,9 @@ type judging struct {
 	counts  ledger.AuditCounts
 	named   []ledger.Difference
 	problem error
+
+	asking sync.Mutex
+	quiet  time.Time // until when no proxy held writes that it could not record
 }
 
 // auditSuspects looks at each key once. A key that is dirty, being written or
@@ -63,14 +69,12 @@ type judging struct {
 func (w *Worker) auditSuspects(take, work context.Context, session string, r ledger.Route, s ledger.Suspects) error {
 	j := &judging{Worker: w, session: session, main: r.Main, s: s}
 	clean := context.WithoutCancel(work)
-	quiet, err := true, error(nil)
-	if r.State == ledger.Steady { // during a switch nothing is written unrecorded
-		quiet, err = w.proxiesQuiet(take)
+	if r.State != ledger.Steady { // during a switch nothing is written unrecorded
+		j.quiet = always
 	}
-	if err != nil {
+	if quiet, err := j.quietUntil(take, time.Time{}); err != nil {
 		return err
-	}
-	if !quiet {
+	} else if !quiet {
 		return w.led.FinishSuspects(clean, session, s, s.Items, suspectWait, j.counts, nil, "")
 	}
 	// No more is claimed ahead than soon has a slot: a claimed object's events wait.
@@ -99,7 +103,7 @@ func (w *Worker) auditSuspects(take, work context.Context, session string, r led
 		wait, problem = w.backoff(3), problemOf(take, j.problem)
 	}
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err = w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
+		err := w.led.FinishSuspects(clean, session, s, j.left, wait, j.counts, j.named, problem)
 		if !errors.Is(err, ledger.ErrUnavailable) {
 			return err
 		}
@@ -111,15 +115,39 @@ func (w *Worker) auditSuspects(take, work context.Context, session string, r led
 	}
 }
 
-// proxiesQuiet reports whether no proxy may hold writes that it could not record.
-func (w *Worker) proxiesQuiet(ctx context.Context) (bool, error) {
-	all, err := w.led.Sessions(ctx)
-	for _, s := range all {
-		if s.Role == ledger.RoleProxy && (s.Unrecorded > 0 || s.Fenced || s.Silent > proxySilence) {
+// always is later than whatever is asked for.
+var always = time.Unix(1<<40, 0)
+
+// quietUntil waits until every proxy has been heard of since a time, and reports whether none may
+// have held writes by then that it could not record.
+func (j *judging) quietUntil(ctx context.Context, t time.Time) (bool, error) {
+	j.asking.Lock() // one asks for all
+	defer j.asking.Unlock()
+	for !j.quiet.After(t) {
+		asked := time.Now()
+		all, err := j.led.Sessions(ctx)
+		if err != nil {
+			return false, err
+		}
+		heard := asked
+		for _, s := range all {
+			switch {
+			case s.Role != ledger.RoleProxy:
+			case s.Unrecorded > 0 || s.Fenced || s.Silent > proxySilence:
+				return false, nil
+			case asked.Add(-s.Silent).Before(heard):
+				heard = asked.Add(-s.Silent)
+			}
+		}
+		j.quiet = heard
+		if heard.After(t) {
+			break
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
 			return false, err
 		}
 	}
-	return true, err
+	return true, nil
 }
 
 func (j *judging) group(take, work context.Context, items []ledger.Suspect) error {
@@ -155,8 +183,9 @@ func (j *judging) group(take, work context.Context, items []ledger.Suspect) erro
 			continue
 		}
 		g.Go(func() {
-			defer j.slots.release(forBatches, 1)
-			j.one(work, it, c)
+			free := sync.OnceFunc(func() { j.slots.release(forBatches, 1) })
+			defer free()
+			j.one(work, it, c, free)
 		})
 	}
 	return nil
@@ -180,7 +209,8 @@ func (j *judging) busy(ctx context.Context, it ledger.Suspect) {
 	switch {
 	case time.Since(it.Since) < j.cfg.AuditPatience:
 		j.keep(it)
-	case j.tries(it) > 0: // it counts as not repaired
+	case j.tries(it) > 0:
+		j.repairing(ctx, it)
 	default:
 		err := j.led.Record(ctx, j.session, ledger.Change{Object: ledger.Object{Bucket: j.s.Bucket, Key: it.Key}, Store: j.main})
 		if err != nil {
@@ -188,6 +218,26 @@ func (j *judging) busy(ctx context.Context, it ledger.Suspect) {
 			return
 		}
 		j.count(func(c *ledger.AuditCounts) { c.Deferred++ })
+	}
+}
+
+// repairing deals with a key that is copied because of a difference, or that clients write since
+// then. It may have to wait for others, and be large. Once it has been copied it counts as
+// repaired, though it can't be compared; while that fails, as not repaired.
+func (j *judging) repairing(ctx context.Context, it ledger.Suspect) {
+	version, failing, err := j.led.Copying(ctx, ledger.Object{Bucket: j.s.Bucket, Key: it.Key})
+	note, seen, looked := strings.Cut(it.Note, copiedMark)
+	switch now := strconv.FormatInt(version, 10); {
+	case err != nil:
+		j.keep(it)
+	case failing:
+	case !looked:
+		it.Note = note + copiedMark + now
+		j.keep(it)
+	case seen == now:
+		j.keep(it)
+	default:
+		j.count(func(c *ledger.AuditCounts) { c.Repaired++; c.Deferred++ })
 	}
 }
 
@@ -200,9 +250,11 @@ func (j *judging) end(ctx context.Context, c ledger.Claim, repair bool) bool {
 	return err == nil && quiet
 }
 
-func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
+// one looks at a key under a claim. It frees its slot once both stores have answered.
+func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim, free func()) {
 	from, to := j.stores[c.From], j.stores[c.To]
 	f, err := j.look(ctx, from, to, j.s.Bucket, it.Key, j.s.Mode)
+	looked := time.Now()
 	tried := j.tries(it)
 	if err != nil {
 		j.end(ctx, c, false)
@@ -224,12 +276,20 @@ func (j *judging) one(ctx context.Context, it ledger.Suspect, c ledger.Claim) {
 		}
 		return
 	}
-	if it.Note == unlisted && !f.main.IsZero() && f.main.Before(j.s.Began.Add(-auditSkew)) {
+	if it.Note == unlisted+from.id.String() && !f.main.IsZero() && f.main.Before(j.s.Began.Add(-auditSkew)) {
 		// It was there when main's listing did not have it: nothing that follows
 		// from that listing can be trusted.
 		j.end(ctx, c, false)
 		_ = j.led.EndAudit(ctx, j.s.Audit, from.wrap("list", errListing).Error()+": it left out "+j.s.Bucket+"/"+it.Key)
 		return
+	}
+	if f.kind != "" {
+		free()
+		if quiet, err := j.quietUntil(ctx, looked); !quiet || err != nil {
+			j.end(ctx, c, false)
+			j.keep(it)
+			return
+		}
 	}
 	foreign := f.kind == kindExtra && c.To == ledger.Target && f.follower.Before(j.s.Foreign)
 	kept := f.metadata && tried > 0 // the copy has all that the follower can hold

@@ -358,6 +358,108 @@ func TestBucketThatTheFollowerLacksIsRepaired(t *testing.T) {
 	}
 }
 
+func TestBucketThatTheSourceLacksIsRepairedOnceTheTargetIsMain(t *testing.T) {
+	l := newLab(t)
+	l.bucket(ledger.Target, "made")
+	l.seed(ledger.Target, "made", "k", []byte("x"))
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Steady, Sync: true, Run: true, Uploads: ledger.Target})
+	l.start(nil)
+	if a := l.audit(auditETag, true, "made"); a.Missing != 2 || a.Repaired != 2 {
+		t.Errorf("%+v", a)
+	}
+	if out, _ := l.get(ledger.Source, "made", "k"); out == nil {
+		t.Error("not copied")
+	}
+}
+
+// A proxy that Redis has not heard of for a moment may have written what it could not record.
+func TestWritesOfAProxyThatCannotRecordThemNowAreNoDifference(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.seedMany(b, "%d", 5)
+	l.start(nil)
+	l.copyAll(b)
+	p := l.led.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "p"})
+	for again := true; again; {
+		var err error
+		again, err = p.Beat(t.Context())
+		l.must(err)
+	}
+	l.seed(ledger.Source, b, "1", []byte("written without Redis"))
+	l.startAudit(auditETag, true, nil, b)
+	time.Sleep(1500 * time.Millisecond)
+	l.must(l.led.Record(t.Context(), p.ID(), ledger.Change{Object: ledger.Object{Bucket: b, Key: "1"}, Store: ledger.Source}))
+	go func() { _ = p.Run(t.Context()) }()
+	if a := l.audited(); a.Missing+a.Extra+a.Different != 0 {
+		t.Errorf("%+v", a)
+	}
+	l.synced()
+	if _, got := l.get(ledger.Target, b, "1"); got != "written without Redis" {
+		t.Error(got)
+	}
+}
+
+// What the source's listing did not have says nothing of the target's.
+func TestAuditThatGoesOnAfterASwitchBlamesNoListingForTheOtherOne(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seed(ledger.Target, b, "k", []byte("x"))
+	l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+		resp, err := l.faults[ledger.Target].next.RoundTrip(r)
+		if err == nil && resp.Header.Get("Last-Modified") != "" {
+			resp.Header.Set("Last-Modified", time.Now().Add(-24*time.Hour).UTC().Format(http.TimeFormat))
+		}
+		return resp, err
+	})
+	l.startAudit(auditETag, true, nil, b)
+	w, err := New(Config{Ledger: l.led, Instance: "w", Stores: l.worker, Capabilities: l.can})
+	l.must(err)
+	for again := true; again; {
+		again, err = w.member.Beat(t.Context())
+		l.must(err)
+	}
+	r, err := l.led.ClaimAuditRange(t.Context(), w.member.ID())
+	l.must(err)
+	l.must(w.auditRange(t.Context(), w.member.ID(), l.route, &r)) // k is set aside
+	l.must(w.member.Leave(t.Context()))
+	l.setRoute(ledger.Route{Main: ledger.Target, State: ledger.Steady, Sync: true, Run: true, Uploads: ledger.Target})
+	l.start(nil)
+	if a := l.audited(); a.Result != ledger.AuditComplete || a.Missing != 1 || a.Repaired != 1 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// What was compared before the follower's bucket was deleted past the proxies is gone with it: the
+// audit is worth nothing, and must not go on for ever either.
+func TestAuditEndsWhenTheFollowersBucketIsDeletedMeanwhile(t *testing.T) {
+	l := newLab(t)
+	const b = "photos"
+	l.bucket(ledger.Source, b)
+	l.bucket(ledger.Target, b)
+	l.seedMany(b, "%d", 5)
+	l.startAudit(auditETag, true, nil, b)
+	m := l.led.Join(ledger.MemberOptions{Role: ledger.RoleWorker, Instance: "first"})
+	_, err := m.Beat(t.Context())
+	l.must(err)
+	r, err := l.led.ClaimAuditRange(t.Context(), m.ID())
+	l.must(err)
+	l.must(l.led.AdvanceAudit(t.Context(), m.ID(), &r, "2", 3, nil, false))
+	l.must(l.led.ReleaseAuditRange(t.Context(), m.ID(), r, ""))
+	l.must(m.Leave(t.Context()))
+	_, err = l.stores[ledger.Target].S3.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: aws.String(b)})
+	l.must(err)
+	l.start(nil)
+	if a := l.audited(); a.Result != ledger.AuditFailed || !strings.Contains(a.Problem, "bucket") {
+		t.Errorf("%+v", a)
+	}
+	if a := l.audit(auditETag, true, b); a.Missing != 6 || a.Repaired != 6 {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestPartsCutOtherwiseAreNoDifference(t *testing.T) {
 	l := newLab(t)
 	l.can[0].ChecksumsStored, l.can[1].ChecksumsStored = s3.No, s3.No
@@ -510,6 +612,59 @@ func TestAuditOfAnObjectThatClientsNeverLeaveAlone(t *testing.T) {
 	l.synced()
 	if diff := cmp.Diff(l.keys(ledger.Source, "photos"), l.keys(ledger.Target, "photos")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What is found different is copied behind all else that waits, and may be large; clients may write
+// it all the time since. It is left only when copying it fails.
+func TestAuditWaitsForARepairThatTakesItsTime(t *testing.T) {
+	const b = "photos"
+	slow := func(*http.Request) (*http.Response, error) {
+		time.Sleep(2 * time.Second) // as if it were large
+		return nil, nil
+	}
+	for name, tc := range map[string]struct {
+		copying  func(*http.Request) (*http.Response, error)
+		written  bool
+		repaired int64
+	}{
+		"slow":    {slow, false, 1},
+		"written": {slow, true, 1},
+		"fails":   {func(r *http.Request) (*http.Response, error) { return answer(r, 403, "AccessDenied"), nil }, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.bucket(ledger.Source, b)
+			l.seedMany(b, "%d", 5)
+			l.start(func(c *Config) { c.AuditPatience = 500 * time.Millisecond })
+			l.copyAll(b)
+			l.remove(ledger.Target, b, "1")
+			repairing := make(chan struct{})
+			begun := sync.OnceFunc(func() { close(repairing) })
+			l.faults[ledger.Target].set(func(r *http.Request) (*http.Response, error) {
+				if r.Method != http.MethodPut {
+					return nil, nil
+				}
+				begun()
+				return tc.copying(r)
+			})
+			l.startAudit(auditETag, true, nil, b)
+			<-repairing
+			var stop atomic.Bool
+			var g sync.WaitGroup
+			for n := 0; tc.written && n < 3; n++ {
+				g.Go(func() {
+					for !stop.Load() {
+						l.put(b, "1", "new")
+					}
+				})
+			}
+			if a := l.audited(); a.Missing != 1 || a.Repaired != tc.repaired {
+				t.Errorf("%+v", a)
+			}
+			stop.Store(true)
+			g.Wait()
+		})
 	}
 }
 

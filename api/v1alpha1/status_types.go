@@ -373,6 +373,11 @@ type SwitchStatus struct {
 	// duration from startedAt to finishedAt.
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
+	// behind: when writes began to go to the new main, it may have lacked more than
+	// what had just been written. If Redis loses data before the switch is done,
+	// what the new main lacks does not count as deleted there.
+	// +optional
+	Behind bool `json:"behind,omitempty"`
 	// waitingFor names what it waits for just now.
 	// +optional
 	// +listType=atomic

@@ -125,7 +125,7 @@ func runLocal(ctx context.Context, f localFlags, log logr.Logger) error {
 		return err
 	}
 	defer lo.stores.Close()
-	lo.engine = &migration.Engine{Ledger: lo.ledger, ListBuckets: lo.stores.ListBuckets, Now: time.Now}
+	lo.engine = &migration.Engine{Ledger: lo.ledger, ListBuckets: lo.stores.ListBuckets, BucketsMade: lo.stores.BucketsMade, Now: time.Now}
 	lo.screen = newScreen(os.Stdout, f.plain)
 	return lo.run(ctx)
 }

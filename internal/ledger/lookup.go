@@ -36,6 +36,8 @@ type Location struct {
 	// Synced is how long ago both stores held the same, at the latest, where the ledger
 	// has kept nothing of the object: only what came last can be lost. 0: that is not known.
 	Synced time.Duration
+	// Behind: main may have lacked what was older than Backlog when it changed.
+	Behind bool
 	// Copied are the ETags of what copies have put on main, or may have, where the
 	// ledger can't know; CopiedBack of what they have put on the old main.
 	Copied, CopiedBack []string
@@ -49,7 +51,7 @@ func (l *Ledger) Lookup(ctx context.Context, o Object) (Location, error) {
 	}
 	a := strs(v)
 	loc := Location{Store: storeOf(a[0]), Known: a[1] == "1", Route: parseRoute(a[2:9]), Loss: LossState(a[9]),
-		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12]), CopiedBack: strings.Fields(a[16]), Over: a[13] == "1",
+		Since: time.Duration(number(a[10])) * time.Millisecond, Hint: a[11] != "", Kept: a[11] == "k", Copied: strings.Fields(a[12]), CopiedBack: strings.Fields(a[16]), Over: a[13] == "1", Behind: a[17] == "1",
 		Reach: ringFor + time.Duration(number(a[15]))*time.Millisecond}
 	if a[14] != "" {
 		loc.Synced = time.Duration(number(a[14]))*time.Millisecond + ringFor
@@ -224,6 +226,20 @@ func (l *Ledger) Upload(ctx context.Context, o Object, uploadID string) (UploadP
 func (l *Ledger) Open(ctx context.Context, o Object, s Store) (bool, error) {
 	n, err := l.rdb.HGet(ctx, l.prefix(o)+"o:"+objectField(o), "i"+s.code()).Int64()
 	return n > 0, wrap("open writes", err)
+}
+
+// Copying says how the copying of an object stands: which version the store has that does not
+// have the newest one, and whether people were told that it fails. Each copy changes that version,
+// and so does a write of an object that was in sync meanwhile, but for its first one.
+func (l *Ledger) Copying(ctx context.Context, o Object) (version int64, failing bool, err error) {
+	p := l.rdb.Pipeline()
+	record := p.HMGet(ctx, l.prefix(o)+"o:"+objectField(o), "n", "s", "t")
+	fails := p.HExists(ctx, l.prefix(o)+"fail", objectField(o))
+	if _, err := p.Exec(ctx); err != nil {
+		return 0, false, wrap("copying", err)
+	}
+	a := strs(record.Val())
+	return number(a[1+storeOf(a[0]).Other()]), fails.Val(), nil
 }
 
 // Unplaced says whether a request is under way on a store that may create an upload of an

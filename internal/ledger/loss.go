@@ -36,6 +36,8 @@ type Loss struct {
 	ID    string
 	State LossState
 	At    time.Time
+	// Behind: see FellBehind.
+	Behind bool
 	// Vouched and Replayed are the sessions that have.
 	Vouched, Replayed map[string]bool
 }
@@ -58,7 +60,7 @@ func (l *Ledger) Losses(ctx context.Context) ([]Loss, error) {
 		if h["state"] == "" {
 			continue
 		}
-		x := Loss{Shard: i, ID: h["id"], State: LossState(h["state"]), At: millis(number(h["at"])), Vouched: map[string]bool{}, Replayed: map[string]bool{}}
+		x := Loss{Shard: i, ID: h["id"], State: LossState(h["state"]), At: millis(number(h["at"])), Behind: h["behind"] == "1", Vouched: map[string]bool{}, Replayed: map[string]bool{}}
 		for j, m := range []map[string]bool{x.Vouched, x.Replayed} {
 			for session, id := range c[j+1].Val() {
 				m[session] = id == x.ID
@@ -67,6 +69,12 @@ func (l *Ledger) Losses(ctx context.Context) ([]Loss, error) {
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+// FellBehind says that when main changed last, it may have lacked what was older than Backlog: then
+// what it lacks was not always deleted there.
+func (l *Ledger) FellBehind(ctx context.Context, x Loss) error {
+	return wrap("fell behind", l.rdb.HSet(ctx, l.shard(x.Shard)+"loss", "behind", "1").Err())
 }
 
 // MarkLost says that every shard has lost data, before a route is restored.

@@ -54,9 +54,9 @@ func bare(etag string) string { return strings.Trim(etag, `"`) }
 const (
 	// ageSlack is how exact Last-Modified and Date are, and the clocks of processes.
 	ageSlack = 2 * time.Second
-	// backlog is how long before a switch an object may have been written that
-	// was not copied when it began.
-	backlog = 10 * time.Minute
+	// Backlog is how long before a switch an object may have been written that
+	// was not copied when it began, unless the ledger was told that it was Behind.
+	Backlog = 10 * time.Minute
 	// exact is how long an answer may take for its age to be that of one moment, and looks
 	// how often it is asked for.
 	exact, looks = 500 * time.Millisecond, 3
@@ -80,8 +80,8 @@ const (
 //   - but for uploads only main has taken writes since it changed: what was written
 //     there since is the newest, else what the old main holds, which took them all
 //     before. Where main has nothing, its clients have deleted it since, unless the old
-//     main's is so young that it may not have been copied: an acknowledged write that
-//     is lost is worse than a delete that is.
+//     main's is so young that it may not have been copied, or main lacked more than that
+//     when it changed (Behind): an acknowledged write that is lost is worse than a delete that is.
 func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 	r := l.Route
 	main, old := seen[r.Main], seen[r.Main.Other()]
@@ -92,7 +92,7 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main, false
 	case l.Hint && l.Store == r.Main && (!main.Found || r.Uploads != r.Main):
 		return r.Main, true
-	case l.untouched(old) && !l.untouched(main):
+	case l.untouched(old) && !l.untouched(main) && (main.Found || !l.Behind):
 		return r.Main, true
 	case old.Found && l.untouched(main) && !l.untouched(old):
 		return r.Main.Other(), true
@@ -107,7 +107,7 @@ func (l Location) Newest(since time.Duration, seen [2]Seen) (Store, bool) {
 		return r.Main.Other(), true
 	case main.Found && main.Age <= since+ageSlack:
 		return r.Main, true
-	case !main.Found && old.Age > since+backlog:
+	case !main.Found && old.Age > since+Backlog && !l.Behind:
 		return r.Main, true
 	case r.Uploads == r.Main && main.Found && (!old.Found || main.Age < old.Age):
 		// The switch was turned back half-way: each has taken writes that the

@@ -597,3 +597,17 @@ func TestAgeIsOfOneMoment(t *testing.T) {
 		t.Errorf("%+v of a store that can't be asked", seen)
 	}
 }
+
+// What main lacks was deleted there, as it is too old not to have been copied: but where main was
+// behind when it changed, it may never have been there.
+func TestWhatMainMayNeverHaveHadIsNotTakenForDeleted(t *testing.T) {
+	for _, synced := range []time.Duration{0, 3 * time.Minute} {
+		for behind, want := range map[bool]Store{false: Target, true: Source} {
+			l := Location{Route: Route{Main: Target, State: Switched, Uploads: Source}, Synced: synced, Behind: behind}
+			got, differ := l.Newest(time.Minute, [2]Seen{Source: {Found: true, Size: 1, Age: time.Hour}})
+			if got != want || !differ {
+				t.Errorf("%s, behind %v, synced %s", got, behind, synced)
+			}
+		}
+	}
+}

@@ -98,6 +98,9 @@ func (e *Engine) takeOver(ctx context.Context, f *facts, out *Output, a ledger.A
 	st := &out.State.Audit
 	before := *st
 	st.Audit, st.Percent = a, auditPercent(a, f.buckets)
+	if a.Left() > 0 {
+		st.VerifiedAt = time.Time{} // whatever becomes of this audit
+	}
 	if a.Result == ledger.AuditRunning {
 		return nil
 	}
@@ -117,7 +120,6 @@ func (e *Engine) auditDone(ctx context.Context, f *facts, out *Output) error {
 		out.Events = append(out.Events, Event{Warning: true, Reason: "AuditDone", Message: "The audit failed: " + Sentence(st.Problem)})
 		return nil
 	case st.Left() > 0:
-		st.VerifiedAt = time.Time{}
 		out.Events = append(out.Events, Event{Warning: true, Reason: "AuditDone", Message: found(st.Audit)})
 		return nil
 	}
@@ -216,7 +218,8 @@ func allCopied(f facts) bool {
 }
 
 // auditBuckets names the buckets to compare. Since a switch has begun, the source is
-// asked as well: a ledger that was lost since then knows of no bucket.
+// asked as well: a ledger that was lost since then knows of no bucket; and the target, for
+// what clients have made there since may not have come to the source.
 func (e *Engine) auditBuckets(ctx context.Context, f *facts, out *Output) ([]string, bool) {
 	var names []string
 	for _, b := range f.buckets {
@@ -230,9 +233,30 @@ func (e *Engine) auditBuckets(ctx context.Context, f *facts, out *Output) ([]str
 			return nil, false
 		}
 		names = append(names, more...)
+		if more, ok = e.madeBuckets(ctx, f, out); !ok {
+			return nil, false
+		}
+		names = append(names, more...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), true
+}
+
+// madeBuckets are those that were made on the target since the migration began. It returns false
+// when they can't be listed, which is told once.
+func (e *Engine) madeBuckets(ctx context.Context, f *facts, out *Output) ([]string, bool) {
+	if f.in.Spec.Buckets != nil || e.BucketsMade == nil || out.State.StartedAt.IsZero() {
+		return nil, true
+	}
+	names, err := e.BucketsMade(ctx, out.State.StartedAt)
+	why := ""
+	if err != nil {
+		if why = err.Error(); why != e.unmade {
+			out.Events = append(out.Events, Event{Warning: true, Reason: "ListBucketsFailed", Message: Sentence(why)})
+		}
+	}
+	e.unmade = why
+	return names, err == nil
 }
 
 // unverified says why the stores are not known to be equal, in the words of a
@@ -263,8 +287,10 @@ func unverified(f facts) (reason, why string) {
 		return "", ""
 	case !a.VerifiedAt.IsZero():
 		return "", ""
+	case a.running() && a.Left() > 0:
+		return "DifferencesLeft", "the audit that goes on has found differences that are not repaired so far, see status.audit"
 	case a.running():
-		return "NotVerified", "the stores are being compared for the first time: see status.audit"
+		return "NotVerified", "the stores are being compared: see status.audit"
 	case a.Result == ledger.AuditFailed:
 		return "AuditFailed", "the last audit failed: " + a.Problem + "; it is repeated"
 	case a.Result == ledger.AuditComplete:

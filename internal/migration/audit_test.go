@@ -2,6 +2,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -168,6 +169,50 @@ func TestTriggerAsksForAnAuditOnce(t *testing.T) {
 	}
 }
 
+// What an audit has found so far is known, whatever becomes of the audit, and of the one before.
+func TestDifferencesThatAreFoundCountBeforeTheAuditIsOver(t *testing.T) {
+	for name, end := range map[string]func(*world){
+		"it goes on": func(*world) {},
+		"it fails": func(w *world) {
+			if err := w.e.Ledger.EndAudit(w.ctx, w.out.State.Audit.ID, "the listing is not consistent"); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+		"another one is asked for": func(w *world) { w.in.Spec.Audit.Trigger = "tuesday" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.in.Spec.Audit = AuditRequest{Mode: "ETag"}
+			w.caughtUp()
+			w.compare(ledger.AuditCounts{})
+			w.step()
+			w.step()
+			w.is(CondAudited, true, "Verified")
+			w.in.Spec.Audit.Trigger = "monday"
+			w.step()
+			l, id := w.e.Ledger, w.mem["w"].ID()
+			r, err := l.ClaimAuditRange(w.ctx, id)
+			if err == nil {
+				err = l.AdvanceAudit(w.ctx, id, &r, "k", 5, []ledger.Suspect{{Key: "k"}}, false)
+			}
+			s, err2 := l.ClaimSuspects(w.ctx, id)
+			if err := errors.Join(err, err2, l.FinishSuspects(w.ctx, id, s, nil, 0, ledger.AuditCounts{Missing: 1}, nil, "")); err != nil {
+				t.Fatal(err)
+			}
+			w.step()
+			end(w)
+			for range 2 {
+				w.beat()
+				w.step()
+				if c := w.cond(CondAudited); c.Status != nil && *c.Status {
+					t.Errorf("%+v, %+v", c, w.out.State.Audit.AuditCounts)
+				}
+				w.is(CondSwitchReady, false, string(GuardAuditClean))
+			}
+		})
+	}
+}
+
 func TestFailedAuditIsRepeatedAfterAWhile(t *testing.T) {
 	w := newWorld(t)
 	w.auditing()
@@ -273,6 +318,43 @@ func TestAfterALossTheSourceIsAskedWhichBucketsToCompare(t *testing.T) {
 	w.step()
 	if a := w.out.State.Audit; !a.running() || a.Trigger != "after the switch" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// Clients make buckets on the target once it is main. One whose record was lost before it was copied is
+// on no list of the source's.
+func TestBucketsThatTheTargetAloneHasAreCompared(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	err := errors.New("the target's buckets cannot be listed")
+	w.e.BucketsMade = func(_ context.Context, since time.Time) ([]string, error) {
+		if !since.Equal(w.out.State.StartedAt) || since.IsZero() {
+			t.Errorf("since %s", since)
+		}
+		return []string{"made"}, err
+	}
+	if names, ok := w.e.auditBuckets(w.ctx, &facts{in: w.in, route: w.out.State.Route}, &Output{State: w.out.State}); !ok || slices.Contains(names, "made") {
+		t.Errorf("what others have made there, while the source is main: %v", names)
+	}
+	w.onTo("SwitchDone")
+	w.loseAll()
+	w.pass(forgotten)
+	if n := len(slices.DeleteFunc(slices.Clone(w.seen), func(r string) bool { return r != "ListBucketsFailed" })); n != 1 || w.out.State.Audit.running() {
+		t.Errorf("told %d times: %+v", n, w.out.State.Audit)
+	}
+	err = nil
+	w.step()
+	buckets := map[string]bool{}
+	for {
+		r, err := w.e.Ledger.ClaimAuditRange(w.ctx, w.mem["w"].ID())
+		if err != nil {
+			break
+		}
+		buckets[r.Bucket] = true
+	}
+	if !buckets["b"] || !buckets["made"] {
+		t.Errorf("%v, %+v", buckets, w.out.State.Audit)
 	}
 }
 

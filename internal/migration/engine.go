@@ -18,6 +18,9 @@ type Engine struct {
 	Ledger *ledger.Ledger
 	// ListBuckets lists the source's buckets; it is asked when the spec names none.
 	ListBuckets func(context.Context) ([]string, error)
+	// BucketsMade lists the target's buckets that were made since a time. It is asked for an audit when
+	// the spec names none: clients make them there once it is main. Nil: nobody does.
+	BucketsMade func(context.Context, time.Time) ([]string, error)
 	Now         func() time.Time
 
 	rates rates
@@ -27,7 +30,9 @@ type Engine struct {
 	since     time.Time
 	// unlisted is why the source's buckets could not be listed, as was told last.
 	unlisted string
-	quiet    struct {
+	// unmade is why those of the target could not be.
+	unmade string
+	quiet  struct {
 		epoch int64
 		since time.Time
 	}

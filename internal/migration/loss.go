@@ -37,6 +37,10 @@ func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
 	if err != nil {
 		return err
 	}
+	f.losses = all
+	if err := e.fellBehind(ctx, f, out); err != nil {
+		return err
+	}
 	flip := out.State.SwitchStartedAt
 	for _, x := range all {
 		done := x.Vouched
@@ -80,6 +84,27 @@ func (e *Engine) losses(ctx context.Context, f *facts, out *Output) error {
 		return nil
 	}
 	return e.acknowledge(ctx, f, out)
+}
+
+// behind says that a store which becomes main may lack more than clients just wrote: what failed, or
+// waits for long, or what no audit has found. After a loss what it lacks need not have been deleted there.
+func behind(f facts) bool {
+	return f.in.Spec.Audit.Mode != "" && f.audit.VerifiedAt.IsZero() || backlogged(f)
+}
+
+func backlogged(f facts) bool { return f.stats.Failed > 0 || f.stats.Oldest > ledger.Backlog/2 }
+
+// fellBehind has the shards that lost data know it.
+func (e *Engine) fellBehind(ctx context.Context, f *facts, out *Output) error {
+	for _, x := range f.losses {
+		if !out.State.SwitchBehind || x.Behind {
+			continue
+		}
+		if err := e.Ledger.FellBehind(ctx, x); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unclean notes an event of a loss, once.

@@ -597,3 +597,71 @@ func TestLossIsToldFromWhatWasBeforeWhateverTheManagersClockSays(t *testing.T) {
 		}
 	}
 }
+
+// What main lacks was deleted there only where it had been copied before: else it is all that there is.
+func TestWhatHadNotBeenCopiedBeforeTheSwitchIsNotTakenForDeletedAfterALoss(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before func(*world)
+		back   bool
+		want   ledger.Store // of an object that only the old main has
+	}{
+		"everything had": {func(*world) {}, false, ledger.Target},
+		"its copy failed": {func(w *world) {
+			w.commit(w.write("k"))
+			claims, err := w.e.Ledger.ClaimEvents(w.ctx, w.mem["w"].ID(), 1)
+			if err == nil {
+				err = w.e.Ledger.Fail(w.ctx, claims[0], "AccessDenied", time.Hour)
+			}
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.ask(ledger.Target).Overrides = map[Guard]bool{GuardNothingFailed: true}
+		}, false, ledger.Source},
+		"the stores differed": {func(w *world) {
+			w.in.Spec.Audit.Trigger = "again"
+			w.step()
+			w.compare(ledger.AuditCounts{Missing: 1})
+			w.step()
+			w.ask(ledger.Target).Overrides = map[Guard]bool{GuardAuditClean: true}
+		}, false, ledger.Source},
+		"turned back": {func(w *world) { w.ask(ledger.Target) }, true, ledger.Target},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.auditing()
+			w.compare(ledger.AuditCounts{})
+			w.step()
+			tc.before(w)
+			if w.in.Spec.Switch == nil {
+				w.ask(ledger.Target)
+			}
+			for range 4 {
+				w.beat()
+				w.step()
+			}
+			if tc.back {
+				w.commit(w.write("k"))
+				w.pass(11 * time.Minute)
+				w.ask(ledger.Source)
+				w.step()
+			}
+			main := ledger.Target
+			if tc.back {
+				main = ledger.Source
+			}
+			if r := w.out.State.Route; r.State != ledger.Switched || r.Main != main {
+				t.Fatalf("%+v %v %+v", r, w.out.WaitingFor, w.out.Conditions)
+			}
+			w.loseAll()
+			loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "older than what is told again"})
+			if err != nil || loc.Loss != ledger.Lost {
+				t.Fatalf("%+v %v", loc, err)
+			}
+			var seen [2]ledger.Seen
+			seen[main.Other()] = ledger.Seen{Found: true, Size: 1, Age: loc.Since + 11*time.Minute}
+			if got, _ := loc.Newest(loc.Since, seen); got != tc.want {
+				t.Errorf("%s, after %s", got, loc.Since)
+			}
+		})
+	}
+}

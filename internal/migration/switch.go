@@ -85,7 +85,7 @@ func (e *Engine) prepare(ctx context.Context, f *facts, out *Output) error {
 	// Until everything has drained, "no record" must go on to mean "equal on both",
 	// so changes are copied both ways whatever was asked for.
 	r.Main, r.State, r.Hold, r.Sync, r.Uploads = req.To, ledger.Switched, false, true, old
-	st.SwitchStartedAt, st.SwitchFinishedAt = f.stats.Now, time.Time{}
+	st.SwitchStartedAt, st.SwitchFinishedAt, st.SwitchBehind = f.stats.Now, time.Time{}, behind(*f)
 	out.Events = append(out.Events, Event{Reason: "SwitchStarted", Message: "New writes go to the " + lower(r.Main) + "."})
 	return e.setRoute(ctx, f, r)
 }
@@ -100,7 +100,10 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 			return nil
 		}
 		r.Main, r.Sync = req.To, true
-		st.SwitchStartedAt = f.stats.Now
+		st.SwitchStartedAt, st.SwitchBehind = f.stats.Now, st.SwitchBehind || backlogged(*f)
+		if err := e.fellBehind(ctx, f, out); err != nil {
+			return err
+		}
 		out.Events = append(out.Events, Event{Reason: "SwitchReversed", Message: "New writes go to the " + lower(r.Main) + " again."})
 		return e.setRoute(ctx, f, r)
 	}

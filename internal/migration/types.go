@@ -62,6 +62,7 @@ type State struct {
 	StartedAt         time.Time
 	SwitchStartedAt   time.Time // by the ledger's clock, as losses are dealt with
 	SwitchFinishedAt  time.Time
+	SwitchBehind      bool // the new main may have lacked more than what was just written, see behind
 	PreparingSince    time.Time
 	CalledOff         string
 	RetryFailed       string

@@ -212,6 +212,19 @@ func (s *Stores) ListBuckets(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// BucketsMade returns the names of the target's buckets that were made since a time; none, where it
+// says that it does not list them.
+func (s *Stores) BucketsMade(ctx context.Context, since time.Time) ([]string, error) {
+	names, err := s3.BucketsMadeSince(ctx, s.clients[ledger.Target].S3, since)
+	switch c := s3.Classify(err); {
+	case c == s3.Denied, c == s3.Unsupported:
+		return nil, nil
+	case err != nil:
+		return nil, errors.New("the target's buckets cannot be listed: " + strings.TrimSuffix(cause(err), "."))
+	}
+	return names, nil
+}
+
 // Close ends idle connections.
 func (s *Stores) Close() {
 	for _, c := range s.clients {

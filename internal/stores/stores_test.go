@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -154,5 +155,44 @@ func TestProblemSaysWhatToDoAndDoesNotFlap(t *testing.T) {
 		if look[i].Reachable || !strings.Contains(look[i].Problem, want) || strings.Contains(look[i].Problem, "45678") {
 			t.Errorf("%+v, want %q", look[i], want)
 		}
+	}
+}
+
+func TestBucketsMadeSinceATimeAreThoseByTheTargetsOwnClock(t *testing.T) {
+	now := time.Now()
+	const off = 5 * time.Hour // the target's clock
+	made := func(name string, ago time.Duration) string {
+		return "<Bucket><Name>" + name + "</Name><CreationDate>" + now.Add(off-ago).UTC().Format(time.RFC3339) + "</CreationDate></Bucket>"
+	}
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		want   []string
+		failed bool
+	}{
+		"some": {200, "<ListAllMyBucketsResult><Buckets>" + made("before", 3*time.Hour) + made("since", time.Hour) +
+			"<Bucket><Name>nobody-knows-when</Name></Bucket></Buckets></ListAllMyBucketsResult>", []string{"since"}, false},
+		"it does not say":      {403, "<Error><Code>AccessDenied</Code></Error>", nil, false},
+		"it is away":           {400, "<Error><Code>RequestTimeout</Code></Error>", nil, true},
+		"somebody else's page": {200, "<html><body>Please log in</body></html>", nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+				w.WriteHeader(tc.status)
+				_, _ = w.Write([]byte(tc.body))
+			}))
+			defer target.Close()
+			e := s3.Endpoint{URL: target.URL, AccessKeyID: "a", SecretAccessKey: "b"}
+			s, err := New(Options{Endpoints: [2]s3.Endpoint{e, e}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(s.Close)
+			names, err := s.BucketsMade(t.Context(), now.Add(-2*time.Hour))
+			if !slices.Equal(names, tc.want) || (err != nil) != tc.failed {
+				t.Errorf("%q, %v", names, err)
+			}
+		})
 	}
 }
