@@ -218,8 +218,8 @@ func allCopied(f facts) bool {
 }
 
 // auditBuckets names the buckets to compare. Since a switch has begun, the source is
-// asked as well: a ledger that was lost since then knows of no bucket; and the target, for
-// what clients have made there since may not have come to the source.
+// asked as well: a ledger that was lost since then knows of no bucket; and the target, if there is
+// an unclean event: what clients have made there since may not have come to the source.
 func (e *Engine) auditBuckets(ctx context.Context, f *facts, out *Output) ([]string, bool) {
 	var names []string
 	for _, b := range f.buckets {
@@ -245,8 +245,8 @@ func (e *Engine) auditBuckets(ctx context.Context, f *facts, out *Output) ([]str
 // madeBuckets are those that were made on the target since the migration began. It returns false
 // when they can't be listed, which is told once.
 func (e *Engine) madeBuckets(ctx context.Context, f *facts, out *Output) ([]string, bool) {
-	if f.in.Spec.Buckets != nil || e.BucketsMade == nil || out.State.StartedAt.IsZero() {
-		return nil, true
+	if f.in.Spec.Buckets != nil || e.BucketsMade == nil || out.State.StartedAt.IsZero() || len(f.unclean) == 0 {
+		return nil, true // else the ledger knows of all that clients made, and others are not theirs
 	}
 	names, err := e.BucketsMade(ctx, out.State.StartedAt)
 	why := ""

@@ -338,6 +338,9 @@ func TestBucketsThatTheTargetAloneHasAreCompared(t *testing.T) {
 		t.Errorf("what others have made there, while the source is main: %v", names)
 	}
 	w.onTo("SwitchDone")
+	if names, ok := w.e.auditBuckets(w.ctx, &facts{in: w.in, route: w.out.State.Route}, &Output{State: w.out.State}); !ok || slices.Contains(names, "made") {
+		t.Errorf("what others have made there, while the ledger knows all that clients made: %v", names)
+	}
 	w.loseAll()
 	w.pass(forgotten)
 	if n := len(slices.DeleteFunc(slices.Clone(w.seen), func(r string) bool { return r != "ListBucketsFailed" })); n != 1 || w.out.State.Audit.running() {

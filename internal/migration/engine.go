@@ -18,8 +18,8 @@ type Engine struct {
 	Ledger *ledger.Ledger
 	// ListBuckets lists the source's buckets; it is asked when the spec names none.
 	ListBuckets func(context.Context) ([]string, error)
-	// BucketsMade lists the target's buckets that were made since a time. It is asked for an audit when
-	// the spec names none: clients make them there once it is main. Nil: nobody does.
+	// BucketsMade lists the target's buckets that were made since a time. It is asked for an audit of an
+	// unclean event when the spec names none: clients make them there once it is main. Nil: nobody does.
 	BucketsMade func(context.Context, time.Time) ([]string, error)
 	Now         func() time.Time
 

@@ -194,7 +194,7 @@ func (m *manager) start() {
 func (m *manager) run(ctx context.Context, p *process, ended chan struct{}) {
 	defer close(ended)
 	w := m.w
-	e := &migration.Engine{Ledger: w.ledgerOf(p), Now: time.Now, ListBuckets: w.listBuckets}
+	e := &migration.Engine{Ledger: w.ledgerOf(p), Now: time.Now, ListBuckets: w.listBuckets, BucketsMade: w.bucketsMade}
 	r := roll(w.seed, "rhythm "+p.name)
 	for p.alive() {
 		w.mu.Lock()
@@ -252,6 +252,13 @@ func (w *world) listBuckets(context.Context) ([]string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Sorted(maps.Keys(w.stores[0].buckets)), nil
+}
+
+// bucketsMade are all of the target's: it had none before.
+func (w *world) bucketsMade(context.Context, time.Time) ([]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.stores[1].buckets)), nil
 }
 
 func (m *manager) crash() {
