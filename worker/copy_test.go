@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -334,8 +336,7 @@ func TestUploadThatAWorkerNeverHeardOfIsAborted(t *testing.T) {
 				want = append(want, *up.UploadId)
 			}
 			if c.earlier {
-				_, err := l.led.CreatingUpload(t.Context(), o, c.to, time.Now(), nil)
-				l.must(err)
+				l.note(o, c.to, time.Now(), nil)
 			}
 			l.start(nil)
 			if c.to == ledger.Source {
@@ -414,8 +415,7 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 			if c.known {
 				l.must(l.led.PutUpload(t.Context(), o, *up.UploadId, c.on.Other()))
 			}
-			young, err := l.led.CreatingUpload(t.Context(), o, c.on, time.Now(), nil)
-			l.must(err)
+			young := l.note(o, c.on, time.Now(), nil)
 			w, _ := l.start(nil)
 			c.route(l)
 			l.must(w.sweepUploads(t.Context(), w.member.ID()))
@@ -423,8 +423,7 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 				t.Error("aborted while it may belong to a copy that has just begun")
 			}
 			l.must(l.led.EndedUpload(t.Context(), young))
-			_, err = l.led.CreatingUpload(t.Context(), o, c.on, time.Now().Add(-w.cfg.MaxInFlight-clockSkew), nil)
-			l.must(err)
+			l.note(o, c.on, time.Now().Add(-w.cfg.MaxInFlight-clockSkew), nil)
 			l.must(w.sweepUploads(t.Context(), w.member.ID()))
 			if got := l.openUploads(c.on, o.Bucket); len(got) > 0 {
 				t.Errorf("open: %q", got)
@@ -453,13 +452,11 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 		"that is where they live anyway": {func(l *lab, _ ledger.CopyUpload) { l.switched(ledger.Target) }, true},
 		"there, with none before it": {func(l *lab, note ledger.CopyUpload) {
 			l.switched(ledger.Target)
-			_, err := l.led.CreatingUpload(l.t.Context(), note.Object, ledger.Target, time.Now(), &ledger.OtherUploads{})
-			l.must(err)
+			l.note(note.Object, ledger.Target, time.Now(), &ledger.OtherUploads{})
 		}, false},
 		"there, a client creates one": {func(l *lab, note ledger.CopyUpload) {
 			l.switched(ledger.Target)
-			_, err := l.led.CreatingUpload(l.t.Context(), note.Object, ledger.Target, time.Now(), &ledger.OtherUploads{})
-			l.must(err)
+			l.note(note.Object, ledger.Target, time.Now(), &ledger.OtherUploads{})
 			l.begin(note.Object, ledger.Target)
 		}, true},
 	} {
@@ -469,9 +466,8 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 			l.bucket(ledger.Target, o.Bucket)
 			w, _ := l.start(nil)
 			l.switched(ledger.Source)
-			note, err := l.led.CreatingUpload(t.Context(), o, ledger.Target, time.Now(), nil)
-			l.must(err)
-			_, err = l.stores[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
+			note := l.note(o, ledger.Target, time.Now(), nil)
+			_, err := l.stores[ledger.Target].S3.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &o.Bucket, Key: &o.Key})
 			l.must(err)
 			c.do(l, note)
 			w.dropLeftovers(t.Context(), o, ledger.Target)
@@ -480,6 +476,27 @@ func TestClientsUploadIsNotTakenForOneThatAWorkerNeverHeardOf(t *testing.T) {
 			}
 		})
 	}
+}
+
+// note has the ledger know that a copy was about to create an upload, though a client may have
+// written the object there since.
+func (l *lab) note(o ledger.Object, on ledger.Store, began time.Time, others *ledger.OtherUploads) ledger.CopyUpload {
+	l.t.Helper()
+	value := strconv.FormatInt(began.UnixMilli(), 10)
+	if others != nil {
+		value += "\x00"
+	}
+	field := strings.Join([]string{o.Bucket, o.Key, map[ledger.Store]string{ledger.Source: "s", ledger.Target: "t"}[on], value}, "\x00")
+	l.must(l.rdb.HSet(l.t.Context(), "cf:{test/0}:uc", strings.TrimSuffix(field, "\x00"), value).Err())
+	all, err := l.led.CopyUploads(l.t.Context())
+	l.must(err)
+	i := slices.IndexFunc(all, func(u ledger.CopyUpload) bool {
+		return u.Object == o && u.Store == on && u.Began.UnixMilli() == began.UnixMilli()
+	})
+	if i < 0 {
+		l.t.Fatalf("no such note: %+v", all)
+	}
+	return all[i]
 }
 
 // What a copy finds there is noted, so that another one is known for a copy's: also while clients

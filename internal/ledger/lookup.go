@@ -301,11 +301,17 @@ func (u CopyUpload) IsCopys(uploadID string, sure bool) bool {
 }
 
 // CreatingUpload notes, before a copy creates a multipart upload, that there will be one.
-// The note stays until EndedUpload: a worker that is killed leaves it.
+// The note stays until EndedUpload: a worker that is killed leaves it. ErrClaimLost: a client
+// was first, and there must be none.
 func (l *Ledger) CreatingUpload(ctx context.Context, o Object, on Store, began time.Time, others *OtherUploads) (CopyUpload, error) {
 	u := CopyUpload{Object: o, Store: on, Began: began, Others: others, id: rand.Text()[:10]}
 	l.told.creating(u)
-	return u, wrap("creating upload", l.rdb.HSet(ctx, l.prefix(o)+"uc", u.field(), u.value()).Err())
+	v, err := l.run(ctx, l.call(creatingScript, l.prefix(o), on.code(), o.Bucket, o.Key, u.field(), u.value()))
+	if err == nil && integer(v) == 0 {
+		l.told.endedUpload(u)
+		err = ErrClaimLost
+	}
+	return u, err
 }
 
 // CopyUploads returns all of them. One call a shard.

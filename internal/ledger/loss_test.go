@@ -509,7 +509,7 @@ func TestUploadOfACopyIsToldAgainUntilItHasEnded(t *testing.T) {
 	others := &OtherUploads{IDs: []string{"theirs"}}
 	for i, ended := range []bool{false, true, false} {
 		o := Object{object.Bucket, object.Key + strings.Repeat("\x00", i)} // a key may hold anything
-		u, err := f.CreatingUpload(f.ctx, o, Target, began, others)
+		u, err := f.CreatingUpload(f.ctx, o, Source, began, others)
 		f.ok(err)
 		if ended {
 			f.told.uploads = nil
@@ -522,7 +522,7 @@ func TestUploadOfACopyIsToldAgainUntilItHasEnded(t *testing.T) {
 		f.beat(w)
 		all, err := f.CopyUploads(f.ctx)
 		f.ok(err)
-		if got := len(all) == 1 && all[0].Object == o && all[0].Store == Target && all[0].Began.Equal(began) && all[0].Others != nil && slices.Equal(all[0].Others.IDs, others.IDs); got == ended {
+		if got := len(all) == 1 && all[0].Object == o && all[0].Store == Source && all[0].Began.Equal(began) && all[0].Others != nil && slices.Equal(all[0].Others.IDs, others.IDs); got == ended {
 			t.Errorf("ended: %v: %+v", ended, all)
 		}
 	}

@@ -55,6 +55,7 @@ var (
 	settleDoubtsScript = load("settledoubts", "prelude", "noroute")
 	uploadScript       = load("upload", "prelude", "noroute")
 	placeUploadScript  = load("placeupload", "prelude")
+	creatingScript     = load("creatingupload", "prelude", "noroute")
 	unplacedScript     = load("unplaced", "prelude", "noroute")
 	setRouteScript     = load("setroute", "prelude")
 	closeOldScript     = load("closeold", "prelude", "noroute")

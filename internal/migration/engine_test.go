@@ -830,7 +830,17 @@ func TestRedisThatIsTooOldIsRefusedAtOnce(t *testing.T) {
 // from clients' uploads.
 func TestSwitchWaitsForTheLookAtWhatCopiesHaveLeft(t *testing.T) {
 	w := newWorld(t)
-	w.to("SwitchStarted")
+	w.caughtUp()
+	film := ledger.Object{Bucket: "b", Key: "film"}
+	note, err := w.e.Ledger.CreatingUpload(w.ctx, film, ledger.Target, w.e.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.onTo("SwitchStarted")
+	// Where a client's write is the newest since, a copy notes none any more.
+	if _, err := w.e.Ledger.CreatingUpload(w.ctx, film, ledger.Target, w.e.Now(), nil); !errors.Is(err, ledger.ErrClaimLost) {
+		t.Errorf("another one was noted: %v", err)
+	}
 	done := func() bool {
 		for range 3 {
 			w.dangling(0)
@@ -838,10 +848,6 @@ func TestSwitchWaitsForTheLookAtWhatCopiesHaveLeft(t *testing.T) {
 			w.step()
 		}
 		return w.out.Phase == SwitchDone
-	}
-	note, err := w.e.Ledger.CreatingUpload(w.ctx, ledger.Object{Bucket: "b", Key: "film"}, ledger.Target, w.e.Now(), nil)
-	if err != nil {
-		t.Fatal(err)
 	}
 	if done() {
 		t.Error("done, though an upload may be left")

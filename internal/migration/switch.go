@@ -138,6 +138,12 @@ func (e *Engine) drain(ctx context.Context, f *facts, out *Output) error {
 			return err
 		}
 	}
+	if len(w) == 0 {
+		// Nothing needs a copy to the new main from here on, so none creates another one.
+		if w, err = e.leftovers(ctx, r.Main); err != nil {
+			return err
+		}
+	}
 	out.WaitingFor = w
 	if len(w) > 0 {
 		return nil

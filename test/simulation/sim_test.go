@@ -156,6 +156,7 @@ var failedOnce = []struct {
 	{1217, anything},  // a CopyObject gave up waiting for its source before a conditional write would have
 	{20372, anything}, // a copy's upload looked like a client's, for another one was just being created
 	{70178, anything}, // an older copy was listed of an object that had become newest on main meanwhile
+	{60156, anything}, // a copy that had been overtaken began an upload on main as the switch ended
 	{342, lostBucket}, // what the ledger had kept of a bucket did not count, though everybody had told
 }
 
