@@ -884,3 +884,128 @@ func TestNothingBeginsOnTheOldStoreOnceItWasSeenToBeDrained(t *testing.T) {
 		t.Errorf("nobody looks any more, and the newest version is on the source: %v", err)
 	}
 }
+
+// dies has the manager die at the next step, once the route that it decides on is kept and
+// before the ledger hears of it; a new one goes on after a while.
+func (w *world) dies(away time.Duration) {
+	w.t.Helper()
+	died := errors.New("died")
+	var kept State
+	w.in.Persist = func(_ context.Context, s State) error {
+		kept = s
+		return died
+	}
+	w.now = w.now.Add(time.Second)
+	if _, err := w.e.Step(w.ctx, w.in); !errors.Is(err, died) {
+		w.t.Fatal(err)
+	}
+	for end := w.now.Add(away); w.now.Before(end); w.now = w.now.Add(5 * time.Second) {
+		w.beat()
+	}
+	kept.Pending.HoldFor = 0 // status does not keep it
+	w.in.Persist, w.in.State = nil, kept
+	w.anew()
+}
+
+// Until it is in force clients write the old main, and copies go to the other one: taken for
+// clients' after a loss, those would be newer than what the old main has got since.
+func TestSwitchThatAManagerLeavesUndoneBeginsWhenItIsInForce(t *testing.T) {
+	for _, phase := range []string{"Preparing", "SwitchStarted"} { // there, and back half-way
+		t.Run(phase, func(t *testing.T) {
+			w := newWorld(t)
+			w.to(phase)
+			w.beat()
+			if phase == "SwitchStarted" {
+				w.ask(ledger.Source)
+			}
+			w.dies(10 * time.Minute)
+			before := w.now
+			var kept State
+			w.in.Persist = func(_ context.Context, s State) error {
+				if r, err := w.e.Ledger.Furthest(w.ctx); err != nil || r.Epoch >= s.Pending.Epoch {
+					t.Errorf("kept too late: %+v %v", r, err)
+				}
+				kept = s
+				return nil
+			}
+			w.step()
+			if r := w.out.State.Route; r.State != ledger.Switched || r.Main != w.in.Spec.Switch.To {
+				t.Fatalf("%+v", r)
+			}
+			for what, st := range map[string]State{"kept before": kept, "after": w.out.State} {
+				if st.SwitchStartedAt.Before(before) {
+					t.Errorf("%s: the switch counts from %s before main changed", what, before.Sub(st.SwitchStartedAt))
+				}
+			}
+		})
+	}
+}
+
+// A route that was in force, and that Redis has lost since, counts from when it was decided on.
+func TestSwitchThatRedisHasLostBeganWhenItWasInForce(t *testing.T) {
+	w := newWorld(t)
+	w.to("Preparing")
+	w.beat()
+	back := w.snapshot()
+	var kept State
+	w.in.Persist = func(_ context.Context, s State) error {
+		kept = s
+		return nil
+	}
+	w.step()
+	w.beat()
+	w.now = w.now.Add(5 * time.Second)
+	back()
+	w.in.Persist, w.in.State = nil, kept // the manager died before it could say that it is in force
+	w.anew()
+	w.step()
+	if r := w.out.State.Route; r.State != ledger.Switched || !w.out.State.SwitchStartedAt.Equal(kept.SwitchStartedAt) {
+		t.Fatalf("%+v: %s, not %s", r, w.out.State.SwitchStartedAt, kept.SwitchStartedAt)
+	}
+}
+
+// The manager that was to call it off may die again.
+func TestWritesAreNotHeldLongerByAManagerThatGoesOnWithThat(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	open := w.write("k")
+	r := w.ask(ledger.Target)
+	r.PauseWrites, r.MaxPause = true, 5*time.Second
+	w.dies(time.Minute)
+	if w.step(); w.out.State.Route.State != ledger.Preparing {
+		t.Fatalf("called off before writes were held: %+v %+v", w.out.State.Route, w.cond(CondSwitched))
+	}
+	begin := func() error {
+		in, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), open.Object, ledger.BeginOptions{})
+		if err == nil {
+			w.commit(in)
+		}
+		return err
+	}
+	if err := begin(); !errors.Is(err, ledger.ErrHeld) {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(r.MaxPause + holdSlack + time.Second)
+	if err := begin(); err != nil {
+		t.Fatalf("held for longer than maxPause: %v", err)
+	}
+}
+
+func TestWritesAreNotHeldLongerByARouteThatIsRestored(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	r := w.ask(ledger.Target)
+	r.PauseWrites, r.MaxPause = true, 5*time.Second
+	w.step()
+	w.beat()
+	w.flush()
+	w.step() // and the manager dies
+	if r := w.out.State.Route; !r.Hold {
+		t.Fatalf("%+v", r)
+	}
+	w.now = w.now.Add(r.MaxPause + holdSlack + time.Second)
+	_, _ = w.mem["p"].Beat(w.ctx)
+	if _, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), ledger.Object{Bucket: "b", Key: "k"}, ledger.BeginOptions{}); errors.Is(err, ledger.ErrHeld) {
+		t.Fatal("held for longer than maxPause")
+	}
+}
