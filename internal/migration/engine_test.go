@@ -525,6 +525,8 @@ func TestProxyThatIsGoneDoesNotHoldTheBarrierAndOneThatExistsDoes(t *testing.T) 
 		t.Fatalf("split brain: %+v", w.out.State.Route)
 	}
 	delete(w.in.Instances, "paused")
+	w.now = w.now.Add(silence)
+	w.beat()
 	if w.step(); w.out.Phase != SwitchStarted {
 		t.Fatalf("%+v", w.out.WaitingFor)
 	}
@@ -1007,5 +1009,42 @@ func TestWritesAreNotHeldLongerByARouteThatIsRestored(t *testing.T) {
 	_, _ = w.mem["p"].Beat(w.ctx)
 	if _, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), ledger.Object{Bucket: "b", Key: "k"}, ledger.BeginOptions{}); errors.Is(err, ledger.ErrHeld) {
 		t.Fatal("held for longer than maxPause")
+	}
+}
+
+// A pod that is deleted by force, or with its node, may run on for a while.
+func TestProxyThatLivesHoldsTheBarrierThoughItsPodIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	unrecorded := int64(0)
+	w.mem["forced"] = w.e.Ledger.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "forced", Unrecorded: func() int64 { return unrecorded }})
+	w.in.Instances = map[string]bool{"p": true, "forced": true}
+	w.beat()
+	w.ask(ledger.Target)
+	w.step()
+	delete(w.in.Instances, "forced")
+	unrecorded = 1 // it lives, and has yet to record what it took without the ledger
+	for range 10 {
+		w.beat()
+		w.step()
+	}
+	if r := w.out.State.Route; r.State != ledger.Preparing || !slices.Contains(w.out.WaitingFor, "proxy forced has not confirmed the route") {
+		t.Fatalf("split brain: %+v %v", r, w.out.WaitingFor)
+	}
+	unrecorded = 0
+	w.beat()
+	if w.step(); w.out.Phase != SwitchStarted {
+		t.Fatalf("%+v", w.out.WaitingFor)
+	}
+}
+
+// So does what it knows of a loss: it is asked for that.
+func TestProxyThatLivesIsAskedThoughItsPodIsGone(t *testing.T) {
+	for silent, asked := range map[time.Duration]bool{time.Second: true, silence + time.Second: false} {
+		f := facts{in: Input{Instances: map[string]bool{}}, sessions: []ledger.Session{{ID: "1", Role: ledger.RoleProxy, Instance: "forced", Silent: silent}}}
+		missing, ended := owing(f, ledger.Loss{}, nil)
+		if len(missing) == 1 != asked || len(ended) == 1 == asked {
+			t.Errorf("silent for %s: missing %v, ended %v", silent, missing, ended)
+		}
 	}
 }
