@@ -183,6 +183,19 @@ func (e *Engine) resume(ctx context.Context, in Input, out *Output, r ledger.Rou
 	return e.enforce(ctx, in, p)
 }
 
+// pass leaves an epoch behind that has two meanings: two managers were at work, one of which had
+// lost its lease. The switch is the one that goes on: clients may have written its main.
+func (e *Engine) pass(ctx context.Context, f *facts) error {
+	r, st := f.route, &f.out.State
+	if p := st.Pending; r.State == ledger.Switched && st.Route.Main != r.Main && (p.State != r.State || p.Main != r.Main) {
+		st.SwitchStartedAt = f.stats.Now
+	}
+	if r.Hold {
+		r.HoldFor = holdFor(f.in.Spec.Switch)
+	}
+	return e.setRoute(ctx, f, r)
+}
+
 // enforce puts a route in force that was decided on earlier.
 func (e *Engine) enforce(ctx context.Context, in Input, r ledger.Route) error {
 	if r.Hold {
@@ -269,7 +282,11 @@ func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
 		}
 	} else if f.stats.MinEpoch < f.route.Epoch || obeyed.Epoch < f.route.Epoch {
 		// A crash between the shards.
-		if err := e.enforce(ctx, f.in, f.route); err != nil {
+		err := e.enforce(ctx, f.in, f.route)
+		if errors.Is(err, ledger.ErrStaleEpoch) && f.stats.MaxEpoch <= f.route.Epoch {
+			err = e.pass(ctx, f)
+		}
+		if err != nil {
 			return err
 		}
 	}

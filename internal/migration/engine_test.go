@@ -1048,3 +1048,41 @@ func TestProxyThatLivesIsAskedThoughItsPodIsGone(t *testing.T) {
 		}
 	}
 }
+
+// A manager that has lost its lease puts one route in force, and the new one another, each on
+// some shards (of a Redis Cluster): proxies must not take either for the whole.
+func TestEpochThatTwoManagersGaveTwoMeaningsIsLeftBehind(t *testing.T) {
+	w := newWorld(t)
+	w.e.Ledger = ledger.New(ledger.Options{Redis: w.rdb, Migration: "m", Now: w.e.Now, Shards: 4})
+	w.to("Preparing")
+	w.beat()
+	before := w.out.State.Route
+	r := before
+	r.Epoch, r.Main, r.State, r.Uploads = r.Epoch+1, ledger.Target, ledger.Switched, ledger.Source
+	if err := w.e.Ledger.SetRoute(w.ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"cf:{m/0}:route", "cf:{m/3}:route"} { // the switch was taken back
+		if n := w.rdb.Exists(w.ctx, key).Val(); n != 1 {
+			t.Fatal(key)
+		}
+		w.rdb.HSet(w.ctx, key, "main", "s", "state", "Steady")
+	}
+	w.in.Spec.Switch = nil
+	w.rdb.HSet(w.ctx, "cf:{m}:route", "epoch", before.Epoch, "main", "s", "state", "Preparing")
+	for range 5 {
+		w.step()
+		w.beat()
+	}
+	// On some shards clients may have written the new main.
+	if got := w.out.State.Route; got.State != ledger.Switched || got.Main != ledger.Target || got.Epoch <= r.Epoch {
+		t.Fatalf("%+v: phase %q, next %s, %+v", got, w.out.Phase, w.out.Next, w.out.Conditions)
+	}
+	stats, err := w.e.Ledger.Stats(w.ctx)
+	if err != nil || stats.MinEpoch != w.out.State.Route.Epoch || stats.MaxEpoch != stats.MinEpoch {
+		t.Errorf("%+v %v", stats, err)
+	}
+	if at := w.out.State.SwitchStartedAt; at.IsZero() {
+		t.Error("nobody knows when main changed")
+	}
+}
