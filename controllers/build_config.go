@@ -42,7 +42,7 @@ func (b blueprint) roleManifest() *v1alpha1.Migration {
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.KindMigration},
 		ObjectMeta: metav1.ObjectMeta{Name: b.m.Name, Namespace: b.m.Namespace, UID: b.m.UID},
 		Spec:       *spec,
-		Status:     v1alpha1.MigrationStatus{Route: b.m.Status.Route, Stores: storesOf(b.m)},
+		Status:     v1alpha1.MigrationStatus{Route: b.m.Status.Route, PendingRoute: b.m.Status.PendingRoute, Stores: storesOf(b.m)},
 	}
 }
 

@@ -35,7 +35,7 @@ func (r *Reconciler) delete(ctx context.Context, s *scope) (gone bool, err error
 	}
 	// Where the ledger does not tell, status does: in any other state than
 	// Steady, what is newest where is in the ledger alone.
-	route := s.m.Status.Route
+	route := furthest(&s.m.Status)
 	if openErr != nil && route != nil && route.State != v1alpha1.RouteSteady {
 		why = "the ledger does not answer, and a switch is half-way: " + openErr.Error()
 	}

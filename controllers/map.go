@@ -54,6 +54,15 @@ func stateOf(st *v1alpha1.MigrationStatus) migration.State {
 	return out
 }
 
+// furthest is the route that status remembers: a pending one may be in force already, and is put
+// in force else before anything else is decided on.
+func furthest(st *v1alpha1.MigrationStatus) *v1alpha1.Route {
+	if p := st.PendingRoute; p != nil && (st.Route == nil || p.Epoch > st.Route.Epoch) {
+		return p
+	}
+	return st.Route
+}
+
 func apiRoute(r ledger.Route) *v1alpha1.Route {
 	if r.Epoch == 0 {
 		return nil

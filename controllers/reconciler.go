@@ -162,10 +162,11 @@ func (r *Reconciler) settled(s *scope) bool {
 }
 
 func epochOf(m *v1alpha1.Migration) int64 {
-	if m.Status.Route == nil {
+	r := furthest(&m.Status)
+	if r == nil {
 		return 0
 	}
-	return m.Status.Route.Epoch
+	return r.Epoch
 }
 
 // pass is what was read when the children were looked at last.

@@ -122,13 +122,13 @@ func (r *Reconciler) persist(ctx context.Context, s *scope, st migration.State) 
 	return nil
 }
 
-// listInstances lists the proxy pods that exist. While a switch is asked for it
-// reads past the cache: a proxy that the cache has not seen yet may serve
+// listInstances lists the proxy pods that exist. While a switch is asked for, or
+// under way, it reads past the cache: a proxy that the cache has not seen yet may serve
 // clients already.
 func (r *Reconciler) listInstances(ctx context.Context, s *scope) error {
 	reader := client.Reader(r.Client)
-	route := s.m.Status.Route
-	if s.m.Spec.Switch != nil && (route == nil || route.Main != s.m.Spec.Switch.To || route.State != v1alpha1.RouteSteady) {
+	route, asked := furthest(&s.m.Status), s.m.Spec.Switch
+	if route != nil && route.State != v1alpha1.RouteSteady || asked != nil && (route == nil || route.Main != asked.To) {
 		reader = r.Reader
 	}
 	var pods corev1.PodList

@@ -404,6 +404,13 @@ func TestUploadOfAKilledWorkerIsAbortedThoughItsObjectIsNotCopiedAgain(t *testin
 		"on the follower, known":      {(*lab).obeyed, true, ledger.Target},
 		"on the new main in a switch": {func(l *lab) { l.switched(ledger.Source) }, false, ledger.Target},
 		"known, there":                {func(l *lab) { l.switched(ledger.Source) }, true, ledger.Target},
+		"there, with spec.paused": {func(l *lab) { // such a switch goes on
+			l.switched(ledger.Source)
+			paused := l.route
+			paused.Run = false
+			l.setRoute(paused)
+			l.obeyed()
+		}, false, ledger.Target},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)

@@ -133,7 +133,7 @@ func (w *Worker) leftoversLoop(take, work context.Context) {
 // object may never be copied in parts again. Clients would see them once the store is
 // main, and a switch back would wait for them.
 func (w *Worker) sweepUploads(ctx context.Context, session string) error {
-	if r, ok := w.member.Route(); !ok || !r.Run {
+	if r, ok := w.member.Route(); !ok || !r.Run && r.State != ledger.Switched { // such a one goes on
 		return nil
 	}
 	all, err := w.led.CopyUploads(ctx)

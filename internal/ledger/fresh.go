@@ -61,6 +61,16 @@ func (l *Ledger) fresh(ctx context.Context, c call) error {
 	return l.rdb.Eval(ctx, mark.src, []string{c.key}).Err()
 }
 
+// Ask marks every shard as suspect if a Redis was restarted or replaced since it was told of
+// this migration last. One call a shard.
+func (l *Ledger) Ask(ctx context.Context) error {
+	var errs []error
+	for i := range l.shards {
+		errs = append(errs, l.fresh(ctx, call{s: l.texts[nil], key: l.shard(i)}))
+	}
+	return wrap("ask", errors.Join(errs...))
+}
+
 func (l *Ledger) isOwn(s *script) bool {
 	for _, o := range l.texts {
 		if o == s {

@@ -36,13 +36,21 @@ func (l *Ledger) SetRoute(ctx context.Context, r Route) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	// Sessions hear of it only when it is in force everywhere.
+	if err := inForce(r.Epoch, vs...); err != nil {
+		return err
+	}
 	v, err := l.run(ctx, l.call(setGRouteScript, l.global(), args...))
 	if err != nil {
 		return err
 	}
-	for _, got := range append(vs, v) {
-		if integer(got) != r.Epoch {
-			return fmt.Errorf("%w: epoch %v, not %d", ErrStaleEpoch, got, r.Epoch)
+	return inForce(r.Epoch, v)
+}
+
+func inForce(epoch int64, answers ...any) error {
+	for _, got := range answers {
+		if integer(got) != epoch {
+			return fmt.Errorf("%w: epoch %v, not %d", ErrStaleEpoch, got, epoch)
 		}
 	}
 	return nil
@@ -59,17 +67,13 @@ func (l *Ledger) CloseOld(ctx context.Context, epoch int64) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, got := range vs {
-		if integer(got) != epoch {
-			return fmt.Errorf("%w: epoch %v, not %d", ErrStaleEpoch, got, epoch)
-		}
-	}
-	return nil
+	return inForce(epoch, vs...)
 }
 
 // Furthest returns the route with the largest epoch of the sessions and all
 // shards: the one that a SetRoute which was cut short was putting in force. It
-// must be finished before another one is decided on. One pipeline.
+// must be finished before another one is decided on. Of two with one epoch it is the
+// switch. One pipeline.
 func (l *Ledger) Furthest(ctx context.Context) (Route, error) {
 	keys := []string{l.global() + "route"}
 	for i := range l.shards {
@@ -85,8 +89,12 @@ func (l *Ledger) Furthest(ctx context.Context) (Route, error) {
 	}
 	var best Route
 	for _, c := range cmds {
-		if f := strs(c.Val()); f[0] != "" && number(f[0]) > best.Epoch {
-			best = parseRoute(f)
+		f := strs(c.Val())
+		if f[0] == "" {
+			continue
+		}
+		if r := parseRoute(f); r.Epoch > best.Epoch || r.Epoch == best.Epoch && r.State == Switched && best.State != Switched {
+			best = r
 		}
 	}
 	if best.Epoch == 0 {

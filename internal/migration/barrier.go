@@ -19,6 +19,12 @@ func (f facts) known(instance string) bool {
 	return slices.ContainsFunc(f.sessions, func(s ledger.Session) bool { return s.Role == ledger.RoleProxy && s.Instance == instance })
 }
 
+// ended says that a proxy's instance does not exist any more, and gives no sign of life: what
+// was deleted by force, or with its node, may run on for a while.
+func (f facts) ended(s ledger.Session) bool {
+	return f.in.Instances != nil && !f.in.Instances[s.Instance] && (s.Fenced || s.Silent > silence)
+}
+
 // unburied names the worker sessions that ended without a word, or were
 // abandoned: until they are buried, what they had claimed is not copied, and
 // nobody else may copy it.
@@ -40,7 +46,7 @@ func unburied(f facts) []string {
 }
 
 // silence is how long a worker may go without a heartbeat before its work
-// counts as open.
+// counts as open, and a proxy that does not exist any more before it counts as gone.
 const silence = 5 * time.Second
 
 // waiting names the processes that do not obey an epoch yet. While there is one
@@ -48,7 +54,7 @@ const silence = 5 * time.Second
 //
 //   - A proxy reads without the ledger in Steady state, so it must have said that
 //     it obeys, or be known to be gone: its home has a later session, or its instance no
-//     longer exists. Its open writes are intents, which the protocol orders.
+//     longer exists and is silent. Its open writes are intents, which the protocol orders.
 //   - A worker writes the follower without a lock in Steady state, and what it
 //     sent may land after it died: it must have said that it obeys, or have been
 //     buried, which takes as long as its requests can live.
@@ -69,7 +75,7 @@ func waiting(f facts, epoch int64) []string {
 		if s.Epoch >= epoch && !s.Fenced {
 			continue
 		}
-		if f.in.Instances != nil && !f.in.Instances[s.Instance] {
+		if f.ended(s) {
 			continue
 		}
 		out = append(out, fmt.Sprintf("proxy %s has not confirmed the route", s.Instance))

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -128,7 +129,7 @@ func (e *Engine) route(ctx context.Context, f *facts, out *Output) (ledger.Route
 		if err := l.SetMeta(ctx, "generation", st.LedgerGeneration); err != nil {
 			return r, err
 		}
-		return in.State.Pending, l.SetRoute(ctx, in.State.Pending)
+		return in.State.Pending, e.enforce(ctx, in, in.State.Pending)
 	case errors.Is(err, ledger.ErrNoRoute):
 		return e.restore(ctx, in, out, "the ledger came back empty")
 	case err != nil:
@@ -147,10 +148,65 @@ func (e *Engine) route(ctx context.Context, f *facts, out *Output) (ledger.Route
 		return e.restore(ctx, in, out, "the ledger is not the one that this migration began with")
 	}
 	if p := in.State.Pending; p.Epoch > r.Epoch {
-		// Put in force and lost since, or never: it is the one that was decided on.
-		return p, l.SetRoute(ctx, p)
+		return p, e.resume(ctx, in, out, r)
 	}
 	return r, nil
+}
+
+// resume puts the pending route in force after another one, r: it is the one that was decided
+// on. It was in force and is lost since, or never was: then its time begins now. A copy from
+// meanwhile must not pass for what a client wrote on the new main.
+func (e *Engine) resume(ctx context.Context, in Input, out *Output, r ledger.Route) error {
+	l, st, p := e.Ledger, &out.State, in.State.Pending
+	if err := l.Ask(ctx); err != nil {
+		return err
+	}
+	losses, err := l.Losses(ctx)
+	if err != nil {
+		return err
+	}
+	sessions, err := l.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	never := len(losses) == 0 && !slices.ContainsFunc(sessions, func(s ledger.Session) bool { return s.Epoch >= p.Epoch })
+	if never {
+		if p.State == ledger.Preparing && r.State != ledger.Preparing {
+			st.PreparingSince = e.Now()
+		}
+		if p.State == ledger.Switched && p.Main != r.Main {
+			stats, err := l.Stats(ctx)
+			if err != nil {
+				return err
+			}
+			st.SwitchStartedAt = stats.Now
+		}
+		if err := e.persist(ctx, in, out, p); err != nil {
+			return err
+		}
+	}
+	return e.enforce(ctx, in, p)
+}
+
+// pass leaves an epoch behind that has two meanings: two managers were at work, one of which had
+// lost its lease. The switch is the one that goes on: clients may have written its main.
+func (e *Engine) pass(ctx context.Context, f *facts) error {
+	r, st := f.route, &f.out.State
+	if p := st.Pending; r.State == ledger.Switched && st.Route.Main != r.Main && (p.State != r.State || p.Main != r.Main) {
+		st.SwitchStartedAt = f.stats.Now
+	}
+	if r.Hold {
+		r.HoldFor = holdFor(f.in.Spec.Switch)
+	}
+	return e.setRoute(ctx, f, r)
+}
+
+// enforce puts a route in force that was decided on earlier.
+func (e *Engine) enforce(ctx context.Context, in Input, r ledger.Route) error {
+	if r.Hold {
+		r.HoldFor = holdFor(in.Spec.Switch)
+	}
+	return e.Ledger.SetRoute(ctx, r)
 }
 
 // tooOld: a Redis whose failovers go unnoticed, for its replicas know our scripts
@@ -208,7 +264,7 @@ func (e *Engine) restore(ctx context.Context, in Input, out *Output, why string)
 	if err := l.MarkLost(ctx, in.State.SwitchStartedAt); err != nil {
 		return known, err
 	}
-	if err := l.SetRoute(ctx, known); err != nil {
+	if err := e.enforce(ctx, in, known); err != nil {
 		return known, err
 	}
 	out.Events = append(out.Events, Event{Warning: true, Reason: "LedgerLost", Message: "Route restored: " + why + "."})
@@ -231,7 +287,11 @@ func (e *Engine) read(ctx context.Context, f *facts, out *Output) error {
 		}
 	} else if f.stats.MinEpoch < f.route.Epoch || obeyed.Epoch < f.route.Epoch {
 		// A crash between the shards.
-		if err := l.SetRoute(ctx, f.route); err != nil {
+		err := e.enforce(ctx, f.in, f.route)
+		if errors.Is(err, ledger.ErrStaleEpoch) && f.stats.MaxEpoch <= f.route.Epoch {
+			err = e.pass(ctx, f)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -525,6 +525,8 @@ func TestProxyThatIsGoneDoesNotHoldTheBarrierAndOneThatExistsDoes(t *testing.T) 
 		t.Fatalf("split brain: %+v", w.out.State.Route)
 	}
 	delete(w.in.Instances, "paused")
+	w.now = w.now.Add(silence)
+	w.beat()
 	if w.step(); w.out.Phase != SwitchStarted {
 		t.Fatalf("%+v", w.out.WaitingFor)
 	}
@@ -888,5 +890,205 @@ func TestNothingBeginsOnTheOldStoreOnceItWasSeenToBeDrained(t *testing.T) {
 	}
 	if loc, err := w.e.Ledger.Lookup(w.ctx, ledger.Object{Bucket: "b", Key: "film"}); err != nil || loc.Store == ledger.Source {
 		t.Errorf("nobody looks any more, and the newest version is on the source: %v", err)
+	}
+}
+
+// dies has the manager die at the next step, once the route that it decides on is kept and
+// before the ledger hears of it; a new one goes on after a while.
+func (w *world) dies(away time.Duration) {
+	w.t.Helper()
+	died := errors.New("died")
+	var kept State
+	w.in.Persist = func(_ context.Context, s State) error {
+		kept = s
+		return died
+	}
+	w.now = w.now.Add(time.Second)
+	if _, err := w.e.Step(w.ctx, w.in); !errors.Is(err, died) {
+		w.t.Fatal(err)
+	}
+	for end := w.now.Add(away); w.now.Before(end); w.now = w.now.Add(5 * time.Second) {
+		w.beat()
+	}
+	kept.Pending.HoldFor = 0 // status does not keep it
+	w.in.Persist, w.in.State = nil, kept
+	w.anew()
+}
+
+// Until it is in force clients write the old main, and copies go to the other one: taken for
+// clients' after a loss, those would be newer than what the old main has got since.
+func TestSwitchThatAManagerLeavesUndoneBeginsWhenItIsInForce(t *testing.T) {
+	for _, phase := range []string{"Preparing", "SwitchStarted"} { // there, and back half-way
+		t.Run(phase, func(t *testing.T) {
+			w := newWorld(t)
+			w.to(phase)
+			w.beat()
+			if phase == "SwitchStarted" {
+				w.ask(ledger.Source)
+			}
+			w.dies(10 * time.Minute)
+			before := w.now
+			var kept State
+			w.in.Persist = func(_ context.Context, s State) error {
+				if r, err := w.e.Ledger.Furthest(w.ctx); err != nil || r.Epoch >= s.Pending.Epoch {
+					t.Errorf("kept too late: %+v %v", r, err)
+				}
+				kept = s
+				return nil
+			}
+			w.step()
+			if r := w.out.State.Route; r.State != ledger.Switched || r.Main != w.in.Spec.Switch.To {
+				t.Fatalf("%+v", r)
+			}
+			for what, st := range map[string]State{"kept before": kept, "after": w.out.State} {
+				if st.SwitchStartedAt.Before(before) {
+					t.Errorf("%s: the switch counts from %s before main changed", what, before.Sub(st.SwitchStartedAt))
+				}
+			}
+		})
+	}
+}
+
+// A route that was in force, and that Redis has lost since, counts from when it was decided on.
+func TestSwitchThatRedisHasLostBeganWhenItWasInForce(t *testing.T) {
+	w := newWorld(t)
+	w.to("Preparing")
+	w.beat()
+	back := w.snapshot()
+	var kept State
+	w.in.Persist = func(_ context.Context, s State) error {
+		kept = s
+		return nil
+	}
+	w.step()
+	w.beat()
+	w.now = w.now.Add(5 * time.Second)
+	back()
+	w.in.Persist, w.in.State = nil, kept // the manager died before it could say that it is in force
+	w.anew()
+	w.step()
+	if r := w.out.State.Route; r.State != ledger.Switched || !w.out.State.SwitchStartedAt.Equal(kept.SwitchStartedAt) {
+		t.Fatalf("%+v: %s, not %s", r, w.out.State.SwitchStartedAt, kept.SwitchStartedAt)
+	}
+}
+
+// The manager that was to call it off may die again.
+func TestWritesAreNotHeldLongerByAManagerThatGoesOnWithThat(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	open := w.write("k")
+	r := w.ask(ledger.Target)
+	r.PauseWrites, r.MaxPause = true, 5*time.Second
+	w.dies(time.Minute)
+	if w.step(); w.out.State.Route.State != ledger.Preparing {
+		t.Fatalf("called off before writes were held: %+v %+v", w.out.State.Route, w.cond(CondSwitched))
+	}
+	begin := func() error {
+		in, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), open.Object, ledger.BeginOptions{})
+		if err == nil {
+			w.commit(in)
+		}
+		return err
+	}
+	if err := begin(); !errors.Is(err, ledger.ErrHeld) {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(r.MaxPause + holdSlack + time.Second)
+	if err := begin(); err != nil {
+		t.Fatalf("held for longer than maxPause: %v", err)
+	}
+}
+
+func TestWritesAreNotHeldLongerByARouteThatIsRestored(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	r := w.ask(ledger.Target)
+	r.PauseWrites, r.MaxPause = true, 5*time.Second
+	w.step()
+	w.beat()
+	w.flush()
+	w.step() // and the manager dies
+	if r := w.out.State.Route; !r.Hold {
+		t.Fatalf("%+v", r)
+	}
+	w.now = w.now.Add(r.MaxPause + holdSlack + time.Second)
+	_, _ = w.mem["p"].Beat(w.ctx)
+	if _, err := w.e.Ledger.Begin(w.ctx, w.mem["p"].ID(), ledger.Object{Bucket: "b", Key: "k"}, ledger.BeginOptions{}); errors.Is(err, ledger.ErrHeld) {
+		t.Fatal("held for longer than maxPause")
+	}
+}
+
+// A pod that is deleted by force, or with its node, may run on for a while.
+func TestProxyThatLivesHoldsTheBarrierThoughItsPodIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.caughtUp()
+	unrecorded := int64(0)
+	w.mem["forced"] = w.e.Ledger.Join(ledger.MemberOptions{Role: ledger.RoleProxy, Instance: "forced", Unrecorded: func() int64 { return unrecorded }})
+	w.in.Instances = map[string]bool{"p": true, "forced": true}
+	w.beat()
+	w.ask(ledger.Target)
+	w.step()
+	delete(w.in.Instances, "forced")
+	unrecorded = 1 // it lives, and has yet to record what it took without the ledger
+	for range 10 {
+		w.beat()
+		w.step()
+	}
+	if r := w.out.State.Route; r.State != ledger.Preparing || !slices.Contains(w.out.WaitingFor, "proxy forced has not confirmed the route") {
+		t.Fatalf("split brain: %+v %v", r, w.out.WaitingFor)
+	}
+	unrecorded = 0
+	w.beat()
+	if w.step(); w.out.Phase != SwitchStarted {
+		t.Fatalf("%+v", w.out.WaitingFor)
+	}
+}
+
+// So does what it knows of a loss: it is asked for that.
+func TestProxyThatLivesIsAskedThoughItsPodIsGone(t *testing.T) {
+	for silent, asked := range map[time.Duration]bool{time.Second: true, silence + time.Second: false} {
+		f := facts{in: Input{Instances: map[string]bool{}}, sessions: []ledger.Session{{ID: "1", Role: ledger.RoleProxy, Instance: "forced", Silent: silent}}}
+		missing, ended := owing(f, ledger.Loss{}, nil)
+		if len(missing) == 1 != asked || len(ended) == 1 == asked {
+			t.Errorf("silent for %s: missing %v, ended %v", silent, missing, ended)
+		}
+	}
+}
+
+// A manager that has lost its lease puts one route in force, and the new one another, each on
+// some shards (of a Redis Cluster): proxies must not take either for the whole.
+func TestEpochThatTwoManagersGaveTwoMeaningsIsLeftBehind(t *testing.T) {
+	w := newWorld(t)
+	w.e.Ledger = ledger.New(ledger.Options{Redis: w.rdb, Migration: "m", Now: w.e.Now, Shards: 4})
+	w.to("Preparing")
+	w.beat()
+	before := w.out.State.Route
+	r := before
+	r.Epoch, r.Main, r.State, r.Uploads = r.Epoch+1, ledger.Target, ledger.Switched, ledger.Source
+	if err := w.e.Ledger.SetRoute(w.ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"cf:{m/0}:route", "cf:{m/3}:route"} { // the switch was taken back
+		if n := w.rdb.Exists(w.ctx, key).Val(); n != 1 {
+			t.Fatal(key)
+		}
+		w.rdb.HSet(w.ctx, key, "main", "s", "state", "Steady")
+	}
+	w.in.Spec.Switch = nil
+	w.rdb.HSet(w.ctx, "cf:{m}:route", "epoch", before.Epoch, "main", "s", "state", "Preparing")
+	for range 5 {
+		w.step()
+		w.beat()
+	}
+	// On some shards clients may have written the new main.
+	if got := w.out.State.Route; got.State != ledger.Switched || got.Main != ledger.Target || got.Epoch <= r.Epoch {
+		t.Fatalf("%+v: phase %q, next %s, %+v", got, w.out.Phase, w.out.Next, w.out.Conditions)
+	}
+	stats, err := w.e.Ledger.Stats(w.ctx)
+	if err != nil || stats.MinEpoch != w.out.State.Route.Epoch || stats.MaxEpoch != stats.MinEpoch {
+		t.Errorf("%+v %v", stats, err)
+	}
+	if at := w.out.State.SwitchStartedAt; at.IsZero() {
+		t.Error("nobody knows when main changed")
 	}
 }

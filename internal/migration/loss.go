@@ -157,7 +157,7 @@ func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []strin
 	for _, s := range f.sessions {
 		switch {
 		case done[s.ID] || s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > gone):
-		case s.Role == ledger.RoleProxy && (s.Fenced || s.Silent > gone || latest[homeOf(s)].ID != s.ID || f.in.Instances != nil && !f.in.Instances[s.Instance]):
+		case s.Role == ledger.RoleProxy && (s.Fenced || s.Silent > gone || latest[homeOf(s)].ID != s.ID || f.ended(s)):
 			ended = append(ended, "proxy "+s.Instance)
 		case latest[homeOf(s)].ID == s.ID:
 			missing = append(missing, string(s.Role)+" "+s.Instance)

@@ -31,7 +31,7 @@ func (e *Engine) doSwitch(ctx context.Context, f *facts, out *Output) error {
 		if g, _ := blocked(*f, *req); g != "" {
 			return nil
 		}
-		r.State, r.Hold, r.HoldFor = ledger.Preparing, req.PauseWrites, req.MaxPause+holdSlack
+		r.State, r.Hold, r.HoldFor = ledger.Preparing, req.PauseWrites, holdFor(req)
 		st.PreparingSince = e.Now()
 		out.Next = 200 * time.Millisecond
 		out.Events = append(out.Events, Event{Reason: "SwitchPreparing", Message: "Every process looks objects up before traffic moves."})
@@ -47,6 +47,14 @@ func (e *Engine) doSwitch(ctx context.Context, f *facts, out *Output) error {
 // holdSlack is what the engine has to call a switch off after spec.switch.maxPause, before
 // writes go on without it.
 const holdSlack = 5 * time.Second
+
+// holdFor bounds how long writes are held. One that was taken away meanwhile is called off at once.
+func holdFor(req *SwitchRequest) time.Duration {
+	if req == nil {
+		return holdSlack
+	}
+	return req.MaxPause + holdSlack
+}
 
 // requestID tells one request to switch from the next.
 func requestID(r SwitchRequest) string { return r.To.String() + "/" + r.Attempt }
