@@ -307,7 +307,11 @@ func recovering(f facts) []string {
 func unhealed(f facts) []string {
 	w := append(recovering(f), lateWrites(f)...)
 	if why := uncleanSince(f); why != "" {
-		w = append(w, "an audit, or somebody to compare the stores and to override AuditClean: "+why)
+		paused := ""
+		if f.in.Spec.Paused {
+			paused = " (spec.paused keeps audits from running)"
+		}
+		w = append(w, "an audit, or somebody to compare the stores and to override AuditClean"+paused+": "+why)
 	}
 	return w
 }

@@ -513,6 +513,25 @@ func TestSwitchTurnedBackAfterALossGetsItsAuditAndEnds(t *testing.T) {
 	}
 }
 
+// No audit runs while spec.paused says so: whoever waits for one is told.
+func TestSwitchThatWaitsForAnAuditSaysThatNoneRunsWhilePaused(t *testing.T) {
+	w := newWorld(t)
+	w.auditing()
+	w.compare(ledger.AuditCounts{})
+	w.onTo("SwitchStarted")
+	w.loseAll()
+	w.in.Spec.Paused = true
+	w.pass(forgotten + 10*time.Second)
+	if c := w.cond(CondSwitched).Message; w.out.State.Audit.running() || !strings.Contains(c, "spec.paused keeps audits from running") {
+		t.Errorf("%q, audit %+v", c, w.out.State.Audit)
+	}
+	w.in.Spec.Paused = false
+	w.pass(10 * time.Second)
+	if c := w.cond(CondSwitched).Message; !w.out.State.Audit.running() || strings.Contains(c, "spec.paused") {
+		t.Errorf("%q, audit %+v", c, w.out.State.Audit)
+	}
+}
+
 func TestLossWithoutAFollowerSaysWhatToDo(t *testing.T) {
 	w := newWorld(t)
 	w.auditing()
