@@ -102,6 +102,12 @@ func TestALostSecretDoesNotHideAHalfDoneSwitch(t *testing.T) {
 	m := w.start()
 	w.e.set(switched)
 	w.Eventually(func() v1alpha1.Phase { return w.read().Status.Phase }).Should(gomega.Equal(v1alpha1.PhaseSwitchStarted))
+	w.staysWithoutItsSecret(m)
+}
+
+// staysWithoutItsSecret deletes a store's secret and the Migration, which must not go.
+func (w *world) staysWithoutItsSecret(m *v1alpha1.Migration) {
+	w.t.Helper()
 	secret := &corev1.Secret{}
 	w.Expect(api.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "old"}, secret)).To(gomega.Succeed())
 	w.Expect(api.Delete(w.ctx, secret)).To(gomega.Succeed())

@@ -26,12 +26,7 @@ func TestALostSecretDoesNotHideASwitchThatStatusKnowsAsPendingOnly(t *testing.T)
 	m := w.start()
 	w.e.set(undone)
 	w.Eventually(func() bool { return w.read().Status.PendingRoute != nil }).Should(gomega.BeTrue())
-	secret := &corev1.Secret{}
-	w.Expect(api.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "old"}, secret)).To(gomega.Succeed())
-	w.Expect(api.Delete(w.ctx, secret)).To(gomega.Succeed())
-	w.Expect(api.Delete(w.ctx, m)).To(gomega.Succeed())
-	w.Eventually(w.condition("Stalled")).Should(gomega.Equal("True DataOnOneStore"))
-	w.Consistently(w.gone).Should(gomega.BeFalse())
+	w.staysWithoutItsSecret(m)
 }
 
 // A proxy that starts while Redis is away would serve the old store alone.

@@ -197,11 +197,8 @@ func TestRequestsThatWaitForABucketHoldNoIntent(t *testing.T) {
 func TestWhatABucketHoldsOnTheOldStoreGoesWithIt(t *testing.T) {
 	r := versioned(t)
 	ctx := t.Context()
-	up, err := r.client.S3.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u")})
-	r.must(err)
-	part, err := r.client.S3.UploadPart(ctx, &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
-		PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
-	r.must(err)
+	id := r.createUpload("u")
+	part := r.part("u", id, 1, "part")
 	put, err := r.direct[ledger.Source].S3.PutObject(ctx, &awss3.PutObjectInput{Bucket: &r.bucket, Key: aws.String("k"), Body: strings.NewReader("v")})
 	r.must(err)
 	r.route(ledger.Source, ledger.Preparing)
@@ -231,8 +228,8 @@ func TestWhatABucketHoldsOnTheOldStoreGoesWithIt(t *testing.T) {
 			return err
 		},
 		"end of an upload": func() error {
-			_, err := r.client.S3.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
-				MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{ETag: part.ETag, PartNumber: aws.Int32(1)}}}}, oneTry)
+			_, err := r.client.S3.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: &id,
+				MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{part}}}, oneTry)
 			return err
 		},
 	}
@@ -251,11 +248,8 @@ func TestWhatABucketHoldsOnTheOldStoreGoesWithIt(t *testing.T) {
 func TestUploadOnTheOldStoreWaitsForTheDeleteOfItsBucket(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	ctx := t.Context()
-	up, err := r.client.S3.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u")})
-	r.must(err)
-	part, err := r.client.S3.UploadPart(ctx, &awss3.UploadPartInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
-		PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
-	r.must(err)
+	id := r.createUpload("u")
+	part := r.part("u", id, 1, "part")
 	r.route(ledger.Source, ledger.Preparing)
 	r.route(ledger.Target, ledger.Switched)
 	at, on := make(chan struct{}), make(chan struct{})
@@ -273,8 +267,8 @@ func TestUploadOnTheOldStoreWaitsForTheDeleteOfItsBucket(t *testing.T) {
 	}()
 	<-at
 	go func() {
-		_, err := r.client.S3.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: up.UploadId,
-			MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{ETag: part.ETag, PartNumber: aws.Int32(1)}}}}, oneTry)
+		_, err := r.client.S3.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: &r.bucket, Key: aws.String("u"), UploadId: &id,
+			MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{part}}}, oneTry)
 		ended <- err
 	}()
 	r.eventually("it waits", func() bool { return r.waited() || len(ended) > 0 })

@@ -10,9 +10,23 @@ import (
 
 // home tells processes apart that do not follow one another: one that runs where an earlier
 // one did, with what that has left, proves that it has ended.
-type home struct{ instance, dir string }
+type home struct {
+	role          ledger.Role
+	instance, dir string
+}
 
-func homeOf(s ledger.Session) home { return home{s.Instance, s.Home} }
+func homeOf(s ledger.Session) home { return home{s.Role, s.Instance, s.Home} }
+
+// latest is the session of each home that began last.
+func (f facts) latest() map[home]ledger.Session {
+	out := map[home]ledger.Session{}
+	for _, s := range f.sessions {
+		if l, ok := out[homeOf(s)]; !ok || s.Started.After(l.Started) {
+			out[homeOf(s)] = s
+		}
+	}
+	return out
+}
 
 // known says that a proxy of an instance has told the ledger of itself.
 func (f facts) known(instance string) bool {
@@ -29,12 +43,7 @@ func (f facts) ended(s ledger.Session) bool {
 // abandoned: until they are buried, what they had claimed is not copied, and
 // nobody else may copy it.
 func unburied(f facts) []string {
-	latest := map[home]ledger.Session{}
-	for _, s := range f.sessions {
-		if l, ok := latest[homeOf(s)]; s.Role == ledger.RoleWorker && (!ok || s.Started.After(l.Started)) {
-			latest[homeOf(s)] = s
-		}
-	}
+	latest := f.latest()
 	var out []string
 	for _, s := range f.sessions {
 		if s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > silence || latest[homeOf(s)].ID != s.ID) {
@@ -61,21 +70,9 @@ const silence = 5 * time.Second
 //   - An instance that exists and never told the ledger of itself may serve
 //     clients all the same.
 func waiting(f facts, epoch int64) []string {
-	latest := map[home]ledger.Session{}
-	for _, s := range f.sessions {
-		if s.Role != ledger.RoleProxy {
-			continue
-		}
-		if l, ok := latest[homeOf(s)]; !ok || s.Started.After(l.Started) {
-			latest[homeOf(s)] = s
-		}
-	}
 	var out []string
-	for _, s := range latest {
-		if s.Epoch >= epoch && !s.Fenced {
-			continue
-		}
-		if f.ended(s) {
+	for _, s := range f.latest() {
+		if s.Role != ledger.RoleProxy || s.Epoch >= epoch && !s.Fenced || f.ended(s) {
 			continue
 		}
 		out = append(out, fmt.Sprintf("proxy %s has not confirmed the route", s.Instance))

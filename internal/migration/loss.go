@@ -148,12 +148,7 @@ func (e *Engine) acknowledge(ctx context.Context, f *facts, out *Output) error {
 // owing returns the live sessions that have not said yet what they know, and the
 // proxies that never will.
 func owing(f facts, x ledger.Loss, done map[string]bool) (missing, ended []string) {
-	latest := map[home]ledger.Session{}
-	for _, s := range f.sessions {
-		if l, ok := latest[homeOf(s)]; !ok || s.Started.After(l.Started) {
-			latest[homeOf(s)] = s
-		}
-	}
+	latest := f.latest()
 	for _, s := range f.sessions {
 		switch {
 		case done[s.ID] || s.Role == ledger.RoleWorker && (s.Fenced || s.Silent > gone):
